@@ -161,7 +161,7 @@ def before(votes: Columns, leaking: list[bool], chosen: Settings = BEFORE) -> bo
 def reaches(case: Case) -> bool:
     """True when the margin is the one asked for: the cheapest of the conditions, which nine of ten nulls fail."""
     screened = case.settings.judge.strategy == "screen"
-    table = (VoteTable.screened if screened else VoteTable.of)(case.columns, case.settings)
+    table = VoteTable(case.columns, case.settings, screened)
     return 2 * table.challenger_score() - 100 >= case.settings.duel.win_margin - gate.ROUNDING
 
 

@@ -45,7 +45,7 @@ def measure(what: str, turns: int, single: bool) -> None:
     votes, labels = simulate(HEAVY_TIES, turns // 4, np.random.default_rng(1))
     scores = scores_of(votes[:turns], np.arange(turns) if single else labels[:turns], settings)
     case = case_of(scores, settings)
-    table = VoteTable.of(case.columns, settings)
+    table = VoteTable(case.columns, settings)
     units, other = bounds.choose(case.columns, table.parsed, settings)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start, processor = time.perf_counter(), time.process_time()

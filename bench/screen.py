@@ -18,8 +18,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from duel.judging.rubric import next_votes
 from duel.judging.scoring import Columns, VoteTable, settle
-from duel.judging.screen import next_votes
 from duel.records import Score, Vote
 from duel.settings import Settings
 from tests.judging.panels import challengers, score_of
@@ -42,7 +42,7 @@ def main() -> None:
             asked = np.array([len(score.votes) == 6 for score in short])
             saved = 1 - sum(len(score.votes) for score in short) / (6 * len(whole))
             final, refined = points >= 80, (points >= 66) & (points < 80)
-            table = VoteTable.screened(Columns.of(whole, FULL.judge.models), SCREEN)
+            table = VoteTable(Columns.of(whole, FULL.judge.models), SCREEN, screened=True)
             gain = 6 * (points.std() / 100) ** 2 / table.deltas.std() ** 2
             shares = f"{100 * saved:6.1f} % {100 * asked[final].mean():5.1f} % {100 * asked[refined].mean():5.1f} %"
             print(f"{lean:4.1f}  {spread:6.1f}  {noise:5.1f}  {points.mean():4.1f}  {shares} {gain:5.2f} x", flush=True)

@@ -174,7 +174,5 @@ def history_ranges(lengths: NDArray[np.int64]) -> Codes:
     """(T,): which range of history lengths a turn lies in; -1 where its length is not recorded."""
     known = lengths >= 0
     parts = int(np.clip(known.sum() // LEAST_IN_STRATUM, 1, STRATA))
-    if not known.any():
-        return np.full(len(lengths), -1, dtype=np.intp)
-    edges = np.quantile(lengths[known], np.arange(1, parts) / parts)
+    edges = np.quantile(lengths[known], np.arange(1, parts) / parts) if known.any() else np.zeros(0)
     return np.where(known, np.searchsorted(edges, lengths, side="right"), -1)

@@ -115,9 +115,9 @@ class SecondAnswer:
 
     async def work(self, ask: Ask) -> None:
         """Ask until the reply is one well-formed turn, then keep it in the answer as a further king."""
-        [request] = self.requests()
-        retries, answer = self.stage.settings.generate.format_retries, self.answer
+        [request], answer = self.requests(), self.answer
         try:
+            retries = self.stage.settings.generate.format_retries
             reply, made = await ask_for_turn(ask, Question(request, request.key), retries)
         except Refused as refused:
             raise ItemError(refused.reason, "no well-formed second answer") from None

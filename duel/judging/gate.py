@@ -45,9 +45,8 @@ class Evidence:
         settings, columns, duel, turns = case.settings, case.columns, case.settings.duel, len(case.columns)
         # The full panel's votes, from which buckets and agreement follow, and what the gate rests on: the same, or
         # under the screen the first vote of each turn.
-        self.panel = VoteTable.of(columns, settings)
-        screened = settings.judge.strategy == "screen"
-        self.table = VoteTable.screened(columns, settings) if screened else self.panel
+        self.panel = VoteTable(columns, settings)
+        self.table = VoteTable(columns, settings, True) if settings.judge.strategy == "screen" else self.panel
         self.units, self.other_units = bounds.choose(columns, self.table.parsed, settings)
         self.parsed = int(self.table.parsed.sum())
         # Fingerprints of the challenger, of all votes and of the settings that make the tested figures.
@@ -62,7 +61,7 @@ class Evidence:
         self.margin = None if self.points is None else 2 * self.points - 100
         brought = turns + len(case.kept_out)
         self.leak_fraction = sum(slug in LEAKING for slug in case.kept_out.values()) / brought if brought else None
-        self.noise = VoteTable.of(case.noise, settings) if case.noise is not None and len(case.noise) else None
+        self.noise = VoteTable(case.noise, settings) if case.noise is not None and len(case.noise) else None
 
 
 def statistic(settings: Settings, clustered: str) -> str:
@@ -158,8 +157,7 @@ def decide_by(gates: Sequence[Gate], evidence: Evidence) -> Decision:
 
 def length_explains(evidence: Evidence) -> bool:
     """True where the lower bound at equal length is not above 0."""
-    bound = evidence.bounds.length.lcb
-    return evidence.settings.duel.length_control and (bound is None or bound <= 0)
+    return evidence.settings.duel.length_control and (evidence.bounds.length.lcb or 0) <= 0
 
 
 def reasons(gates: Sequence[Gate], decision: Decision, evidence: Evidence) -> list[str]:
@@ -167,14 +165,14 @@ def reasons(gates: Sequence[Gate], decision: Decision, evidence: Evidence) -> li
     units, duel = evidence.units, evidence.settings.duel
     lower = f"The lower bound does not exceed {'win_margin' if duel.margin_bound else '0'}: what is seen may be noise."
     used_up = "The planned looks at this challenger are used up: another look, or statistic, can accept nothing."
+    made_good = "With the missing votes made good, the lower bound is not above 0"
     words = {
         "parsed_fraction": "Too few turns are parsed.",
         "margin": "The margin is under the one that is asked for.",
         "lcb": lower if evidence.level > 0 else used_up,
         "clusters": f"{units.count} {UNITS[units.by]} are too few to decide on; {duel.min_clusters} are needed.",
         "leak_fraction": "Too many challengers leak the pull request or speak to the judges.",
-        "missing_votes": "With the missing votes made good, the lower bound is not above 0: votes that miss where"
-        " the challenger does worse may explain the win.",
+        "missing_votes": f"{made_good}: votes that miss where the challenger does worse may explain the win.",
     }
     length = "Every condition holds, but at equal length the lower bound is not above 0: length may explain it."
     held = length if length_explains(evidence) else "Every condition of the gate holds."

@@ -19,15 +19,12 @@ def judge(
     The scores are in the order of `pairs`, 0 to 100 from the challenger's side. A pair that is no Answer counts as a
     pull request of its own. Raises ValueError for a judge that gives anything but 0, 1 and 2.
     """
-    settings = panel_of(judges, settings)
-    mode, scores = settings.duel.mode, []
+    settings, asked, scores = panel_of(judges, settings), [Message(role="user", content="")], []
+    mode = settings.duel.mode
     for number, given in enumerate(pairs, start=1):
-        name = f"pair_{number}"
-        if isinstance(given, Answer):
-            answer = given
-        else:
-            asked = [Message(role="user", content="")]
-            answer = Answer(instance_id=name, king=given[0], challenger=given[1], messages=asked)
+        answer, name = given, f"pair_{number}"
+        if not isinstance(answer, Answer):
+            answer = Answer(instance_id=name, king=answer[0], challenger=answer[1], messages=asked)
         pair = rubric.pair_of(name, answer, mode, settings.judge.observed)
         votes = [cast_vote(judge, judges[judge], pair, order) for judge, order in rubric.owed_votes(name, settings)]
         lengths = {"opponent": len(pair.opponent), "challenger": len(pair.challenger)}

@@ -11,9 +11,8 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from duel.calls.wire import clean
 from duel.errors import ItemError
@@ -46,11 +45,9 @@ _OBJECT_START = re.compile(r'\{(?=\s*+["\'“”][^"\\\n]{1,80}?["\'“”]\s*+:
 # No verdict is longer, its reason included; a decoder that fails counts the lines before the place, so it is handed a
 # slice: the same megabyte of broken objects took 119 s without and 0.2 s with it.
 MAX_VERDICT_CHARACTERS = 32_768
-# What reading one reply may cost, in characters looked at; an attempt costs at least what its slice does.
-WORK = 4_000_000
-WORK_PER_ATTEMPT = 400
-# Objects before the last verdict that are looked at: around it, and for an earlier verdict.
-LOOK_BACK = 40
+# What reading one reply may cost, in characters looked at; and what an attempt costs at least.
+WORK, WORK_PER_ATTEMPT = 4_000_000, 400
+LOOK_BACK = 40  # objects before the last verdict that are looked at: around it, and for an earlier verdict
 
 # A choice in an object that is no JSON: a known key, a colon, a short value, and what may follow it.
 _MEMBER = re.compile(
@@ -78,8 +75,7 @@ class Unparsed(ItemError):
     """No verdict. `reason`: empty · no-json · no-verdict · bad-value · only-in-reasoning · too-tangled."""
 
 
-@dataclass(frozen=True)
-class Choices:
+class Choices(NamedTuple):
     """What a judge chose for each dimension: 1 the reply shown first, 2 the one shown second, 0 a draw."""
 
     choices: Mapping[str, int]
@@ -188,10 +184,9 @@ def _choices_side_by_side(piece: str, start: int) -> _Found | None:
     """
     runs: list[list[re.Match[str]]] = []
     for match in (one for one in _MEMBER.finditer(piece) if _plain(one[1]) in _DIMENSION_OF):
-        if runs and _BETWEEN.fullmatch(piece, runs[-1][-1].end(), match.start()):
-            runs[-1].append(match)
-        else:
-            runs.append([match])
+        if not runs or not _BETWEEN.fullmatch(piece, runs[-1][-1].end(), match.start()):
+            runs.append([])
+        runs[-1].append(match)
     for run in (run for run in runs if len(run) >= len(DIMENSIONS)):
         before, end = piece[: run[0].start()], run[-1].end()
         bare = _BARE_BEFORE.match(before)

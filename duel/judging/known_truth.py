@@ -23,6 +23,7 @@ from typing import Any
 from duel import shell, turn
 from duel.errors import SourceError
 from duel.records import Answer, Message, Observed
+from duel.records.record import plain
 
 _FAILED = re.compile(
     r"^(?:Observation: )?(?:Traceback|bash:|grep: .*No such|ls: cannot|cat: .*No such|error:)", re.MULTILINE
@@ -31,13 +32,8 @@ _CODE = re.compile(r"<returncode>(-?\d+)</returncode>")
 _PATH = re.compile(r"(?<![\w/.-])(?:[\w.-]+/)+[\w-]+\.\w{1,4}\b")
 _SUBSTITUTION = re.compile(r"sed -i[^\n]*?s([/|#])(.+?)\1(.*?)\1")
 _CERTAIN = re.compile(r"No such file|(?:unrecognized|unknown|invalid) option|command not found|syntax error|EOF")
-_NO_FLAGS = {
-    "grep": "--recursive-dirs",
-    "sed": "--print-lines",
-    "ls": "--long-list",
-    "cat": "--line-numbers",
-    "head": "--rows=20",
-}
+_NO_FLAGS = {"grep": "--recursive-dirs", "sed": "--print-lines", "ls": "--long-list"}
+_NO_FLAGS |= {"cat": "--line-numbers", "head": "--rows=20"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +93,8 @@ def wrong_flag(command: str, _about: Context) -> str | None:
 def edits_nothing(command: str, _about: Context) -> str | None:
     """A substitution of a text by itself."""
     match = _SUBSTITUTION.search(command)
-    if not match or match[2] == match[3] or re.search(r"[\\.*\[\]^$]", match[2]):
-        return None
-    return command[: match.start(3)] + match[2] + command[match.end(3) :]
+    told = match and match[2] != match[3] and not re.search(r"[\\.*\[\]^$]", match[2])
+    return command[: match.start(3)] + match[2] + command[match.end(3) :] if match and told else None
 
 
 def broken_quote(command: str, _about: Context) -> str | None:
@@ -114,14 +109,9 @@ def early_submit(_command: str, about: Context) -> str | None:
     return f"echo {shell.SENTINELS[0]}" if not about.edited and about.edits_later else None
 
 
-FLAWS: dict[str, Callable[[str, Context], str | None]] = {
-    "repeats": redundant,
-    "no-such-file": ghost_file,
-    "wrong-flag": wrong_flag,
-    "edits-nothing": edits_nothing,
-    "broken-quote": broken_quote,
-    "early-submit": early_submit,
-}
+FLAWS: dict[str, Callable[[str, Context], str | None]] = {"repeats": redundant, "no-such-file": ghost_file}
+FLAWS |= {"wrong-flag": wrong_flag, "edits-nothing": edits_nothing, "broken-quote": broken_quote}
+FLAWS |= {"early-submit": early_submit}
 
 
 def by_construction(instance_id: str, messages: Sequence[Message], row: str = "") -> Iterator[KnownPair]:
@@ -218,8 +208,7 @@ def judge_table(pairs: Sequence[KnownPair], said: Said, costs: Mapping[tuple[str
     """
     known = {pair.id: pair for pair in pairs}
     # judge -> kind -> (outcome, pull request, flipped, dollars)
-    found: defaultdict[str, defaultdict[str, list[tuple[str, str, bool, float]]]]
-    found = defaultdict(lambda: defaultdict(list))
+    found: dict[str, defaultdict[str, list[tuple[str, str, bool, float]]]] = defaultdict(lambda: defaultdict(list))
     for (judge, item), orders in said.items():
         if (pair := known.get(item)) is None:
             continue
@@ -240,22 +229,12 @@ def judge_table(pairs: Sequence[KnownPair], said: Said, costs: Mapping[tuple[str
             clusters = {pull for outcome, pull, *_ in outcomes if outcome != "unparsed"}
             right, parsed = count["right"] + count["drawn"] / 2, len(outcomes) - count["unparsed"]
             accuracy, cost = right / parsed if parsed else None, sum(cost for *_, cost in outcomes)
-            rows.append(
-                {
-                    "judge": judge,
-                    "kind": kind,
-                    "pairs": len(outcomes),
-                    "pull_requests": len(clusters),
-                    "accuracy": accuracy,
-                    "interval": None if accuracy is None else wilson(accuracy, len(clusters)),
-                    **{name: count[name] for name in ("right", "drawn", "wrong")},
-                    "flips": sum(flipped for _, _, flipped, _ in outcomes),
-                    "unparsed": count["unparsed"],
-                    "abstention": (count["drawn"] + count["unparsed"]) / len(outcomes),
-                    "cost": cost,
-                    "known_a_dollar": right / cost if cost and parsed else None,
-                }
-            )
+            row: dict[str, Any] = {"judge": judge, "kind": kind, "pairs": len(outcomes), "pull_requests": len(clusters)}
+            row |= {"accuracy": accuracy, "interval": None if accuracy is None else wilson(accuracy, len(clusters))}
+            row |= {name: count[name] for name in ("right", "drawn", "wrong")}
+            row |= {"flips": sum(flipped for _, _, flipped, _ in outcomes), "unparsed": count["unparsed"]}
+            row |= {"abstention": (count["drawn"] + count["unparsed"]) / len(outcomes), "cost": cost}
+            rows.append(row | {"known_a_dollar": right / cost if cost and parsed else None})
     return rows
 
 
@@ -276,8 +255,7 @@ def panel_figures(pairs: Sequence[KnownPair], said: Said) -> list[dict[str, Any]
 
     from duel.judging.statistics import effective_votes, mean_correlation, pair_correlations
 
-    judges = list(dict.fromkeys(judge for judge, _ in said))
-    means = []
+    judges, means = list(dict.fromkeys(judge for judge, _ in said)), []
     for pair in pairs:
         votes = [said.get((judge, pair.id), ()) for judge in judges]
         if not pair.control and all(vote and None not in vote for vote in votes):
@@ -289,9 +267,9 @@ def panel_figures(pairs: Sequence[KnownPair], said: Said) -> list[dict[str, Any]
         votes_left = np.array(means)[:, [judge != without for judge in judges]]
         size, panel = votes_left.shape[1], votes_left.mean(1)
         worth = effective_votes(size, mean_correlation(pair_correlations(votes_left, 1.0)))
-        accuracy = float((panel > 0.5 + 1e-9).mean() + (abs(panel - 0.5) <= 1e-9).mean() / 2)
+        accuracy = (panel > 0.5 + 1e-9).mean() + (abs(panel - 0.5) <= 1e-9).mean() / 2
         found = {"without": without, "judges": size, "pairs": len(means), "accuracy": accuracy}
-        rows.append(found | {"effective_votes": None if np.isnan(worth) else float(worth)})
+        rows.append(plain(found | {"effective_votes": worth}))
     return rows
 
 
@@ -309,8 +287,7 @@ def read_labels(path: Path) -> tuple[list[KnownPair], dict[tuple[str, str], tupl
     LLMBar's table has a row for each judge, prompt and item with its choice in both orders; PandaLM's a row for each
     item with three people's labels, of which most must agree, and a column for each judge.
     """
-    pairs: dict[str, KnownPair] = {}
-    said: dict[tuple[str, str], tuple[float, ...]] = {}
+    pairs, said = dict[str, KnownPair](), dict[tuple[str, str], tuple[float, ...]]()
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", newline="", encoding="utf-8") as file:
             table = csv.DictReader(file)

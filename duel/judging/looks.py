@@ -5,9 +5,8 @@ is a look, and is written down in `score/_looks.json`, which a rerun, a regate a
 is. Two figures say what the looks have cost so far:
 
 `false_accept_bound`   the sum of the levels that were used (Bonferroni's inequality): holds whatever depends on what
-`false_accept_chance`  at equal challengers: looks at one challenger's growing votes are a random walk that is looked at
-                       now and then, whose chance to cross is integrated look by look (Armitage, McPherson & Rowe 1969);
-                       challengers are taken for independent
+`false_accept_chance`  at equal challengers: looks at one challenger's growing votes are a random walk whose chance to
+                       cross is integrated look by look (Armitage, McPherson & Rowe 1969); challengers are independent
 
 With `[duel] looks` = K > 1 the level of the gate is spent over K planned looks by Lan and DeMets' (1983) method with
 their approximation of O'Brien and Fleming's boundary, a(t) = 2 - 2 Phi(z / sqrt t) where z is the normal quantile of
@@ -47,11 +46,9 @@ def read(workspace: Workspace) -> list[dict[str, Any]]:
     file = workspace.root / "score" / FILE
     try:
         looks = [dict(look) for look in orjson.loads(file.read_bytes())["looks"]]
-        whole = (
-            0 <= look["alpha"] < 1 and look["clusters"] >= 0 and look["challenger"] and look["votes"] for look in looks
-        )
-        if not all(whole):
-            raise ValueError("a look without its level, its clusters, its challenger or its votes")
+        told = [(look["alpha"], look["clusters"], look["challenger"], look["votes"]) for look in looks]
+        if not all(0 <= alpha < 1 and clusters >= 0 for alpha, clusters, *_ in told):
+            raise ValueError("a look with an impossible level or number of clusters")
         return looks
     except FileNotFoundError:
         return []

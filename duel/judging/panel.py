@@ -18,7 +18,7 @@ from duel.bookkeeping import Stage
 from duel.calls import Ask
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
-from duel.judging import judge_replies, rubric, screen
+from duel.judging import judge_replies, rubric
 from duel.judging.contests import DUEL, Contest
 from duel.judging.rubric import JudgedPair, Key, owed_votes, short_hash
 from duel.records import DIMENSIONS, RULE, Answer, Message, Order, PairIds, Score, Vote
@@ -124,7 +124,7 @@ class Panel:
     def wanted(self, item: str, votes: Sequence[Vote]) -> list[Key]:
         """The votes to ask for next, given those that are there; [] once there is nothing left to ask."""
         if self.settings.judge.strategy == "screen" and self.contest is DUEL:
-            return screen.next_votes(item, votes, self.settings)
+            return rubric.next_votes(item, votes, self.settings)
         there = {(vote.judge, vote.order) for vote in votes}
         return [key for key in owed_votes(item, self.settings) if key not in there]
 

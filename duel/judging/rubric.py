@@ -1,4 +1,4 @@
-"""What a judge is shown: the one place where its prompt is built.
+"""What a judge is shown, the one place where its prompt is built, and which votes on a pair are asked.
 
 The rubric comes first and is the same for all items; the conversation and the two candidates follow, the candidates
 last, so that both orders and all retries of a turn share the longest possible prefix (and an endpoint's prompt cache
@@ -15,7 +15,7 @@ import orjson
 from duel import fence, prompts
 from duel.calls.request import Request
 from duel.history import estimate_tokens, fit, history_tokens
-from duel.records import DIMENSIONS, Answer, Message, Observed, Order, Side
+from duel.records import DIMENSIONS, Answer, Message, Observed, Order, Side, Vote
 from duel.records.executed import cut, same
 from duel.settings import Settings
 from duel.untrusted import visible
@@ -30,22 +30,10 @@ REPLY_SHARE = 4
 PRINTED, CHANGED = 1500, 3000
 # Facts about a reply. For any other reason (no repository, a broken sandbox) a side would look worse than it is.
 OWN_FAULT = frozenset({"no-command", "several-blocks", "not-a-command"})
-VERDICT_SCHEMA: dict[str, Any] = {
-    "type": "json_schema",
-    "json_schema": {
-        "name": "verdict",
-        "strict": True,
-        "schema": {
-            "type": "object",
-            "properties": {
-                "reason": {"type": "string"},
-                **{name: {"type": "integer", "enum": [1, 2, 0]} for name in DIMENSIONS},
-            },
-            "required": ["reason", *DIMENSIONS],
-            "additionalProperties": False,
-        },
-    },
-}
+_CHOICES: dict[str, Any] = {name: {"type": "integer", "enum": [1, 2, 0]} for name in DIMENSIONS}
+_OBJECT = {"type": "object", "properties": {"reason": {"type": "string"}, **_CHOICES}, "additionalProperties": False}
+_STRICT = {"name": "verdict", "strict": True, "schema": _OBJECT | {"required": ["reason", *DIMENSIONS]}}
+VERDICT_SCHEMA: dict[str, Any] = {"type": "json_schema", "json_schema": _STRICT}
 
 Key = tuple[str, Order]
 """(judge, order): which vote of a pair."""
@@ -77,11 +65,8 @@ def pair_of(item: str, answer: Answer, mode: int, observed: bool = True) -> Judg
     opponent = answer.king if mode == 2 else answer.assistant
     ids = (candidate_id(answer, "king") if mode == 2 else "assistant", candidate_id(answer, "challenger"))
     pair = JudgedPair(item, answer.messages, opponent, answer.challenger, ids)
-    if not observed or mode != 2:
-        return pair
-    sides: tuple[Side, Side] = ("king", "challenger")
-    king, challenger = (chosen.observed if (chosen := answer.chosen(side)) else None for side in sides)
-    return with_evidence(pair, king, challenger)
+    chosen = (answer.chosen("king"), answer.chosen("challenger")) if observed and mode == 2 else (None, None)
+    return with_evidence(pair, *(one.observed if one else None for one in chosen))
 
 
 def with_evidence(pair: JudgedPair, opponent: Observed | None, challenger: Observed | None) -> JudgedPair:
@@ -104,13 +89,10 @@ def told(one: Observed) -> str:
     if not one.ran:
         return f"ran: no ({one.reason})"
     ended = f" (stopped: {one.ended_by})" if one.ended_by else ""
-    printed, changed = (
-        cut(one.printed.removeprefix("Observation: ").rstrip(), PRINTED),
-        cut(one.changed.rstrip(), CHANGED),
-    )
+    printed = cut(one.printed.removeprefix("Observation: ").rstrip(), PRINTED) or "(nothing)"
+    changed = cut(one.changed.rstrip(), CHANGED) or "(nothing)"
     whole = ", with all earlier commands, because this one ends the task" if one.submits else ""
-    head = f"ran: yes\nexit code: {one.exit}{ended}"
-    return f"{head}\nprinted:\n{printed or '(nothing)'}\nchanged{whole}:\n{changed or '(nothing)'}"
+    return f"ran: yes\nexit code: {one.exit}{ended}\nprinted:\n{printed}\nchanged{whole}:\n{changed}"
 
 
 def candidate_id(answer: Answer, side: Side) -> str:
@@ -194,8 +176,7 @@ def _messages(pair: JudgedPair, order: Order, settings: Settings, secret: bytes)
             texts[place] = fit([Message(role="assistant", content=text)], window // REPLY_SHARE)[0].content
     mark = _mark(pair, secret)
     rendered = "\n".join(f"--- {message.role} {mark} ---\n{message.content}" for message in conversation)
-    parts = [fence.fence("CONVERSATION", rendered, mark)]
-    replies = list(zip(texts, pair.observed, strict=True))
+    parts, replies = [fence.fence("CONVERSATION", rendered, mark)], list(zip(texts, pair.observed, strict=True))
     for number, (reply, observed) in enumerate(replies if order == "king_first" else replies[::-1], start=1):
         parts.append(fence.fence(f"REPLY {number}", reply, mark))
         if pair.has_evidence:
@@ -214,3 +195,56 @@ def _mark(pair: JudgedPair, secret: bytes) -> str:
         if not any(mark in text for text in texts):
             return mark
     raise AssertionError("a thousand keyed hashes all stand in the text")
+
+
+# The screen (`[judge] strategy`) asks one vote a turn, and the rest where the turn can still be worth keeping.
+# Round one asks one judge in one order, drawn by a keyed hash of the turn, so that no property of a turn decides who
+# sees it: the gate rests on these votes alone, each an unbiased draw of what the full panel would have said. Round two
+# asks a second opinion where the first vote gives at least `defeat_min` points, then all other votes where the two
+# together reach `final_min`: such a turn has the very score that the full panel gives. The others stop, and are named
+# as stopped. At a mean of 60 that asks 51 to 60 % fewer votes and finds 85 to 94 % of the final ones (bench/screen.py).
+
+
+def first_vote(item: str, settings: Settings) -> Key:
+    votes = owed_votes(item, settings)
+    key = str(settings.duel.seed).encode()
+    digest = hashlib.blake2b(item.encode("utf-8", "surrogatepass"), key=key, digest_size=8).digest()
+    return votes[int.from_bytes(digest) % len(votes)]
+
+
+def second_vote(item: str, settings: Settings) -> Key | None:
+    """The second opinion: another judge in the other order, if possible; None where the first is the only vote."""
+    votes, first = owed_votes(item, settings), first_vote(item, settings)
+    place = votes.index(first)
+    others = [*votes[place + 1 :], *votes[:place]]
+    return max(others, key=lambda key: (key[0] != first[0]) + (key[1] != first[1]), default=None)
+
+
+def next_votes(item: str, votes: Sequence[Vote], settings: Settings) -> list[Key]:
+    """The votes to ask for next; [] once the turn is stopped or nothing is left to ask.
+
+    `votes` are those cast so far; one that did not parse is among them and is not asked again here.
+    """
+    first, second = first_vote(item, settings), second_vote(item, settings)
+    cast = {(vote.judge, vote.order): vote for vote in votes}
+    said = [vote_points(cast[key], settings) for key in (first, second) if key in cast and cast[key].parsed]
+    if first not in cast:
+        return [first]
+    if not cast[first].parsed or said[0] < settings.report.defeat_min:
+        return []
+    if second is not None and second not in cast:
+        return [second]
+    if sum(said) < len(said) * settings.report.final_min:
+        return []
+    return [key for key in owed_votes(item, settings) if key not in cast]
+
+
+def stopped(item: str, votes: Sequence[Vote], settings: Settings) -> bool:
+    """True when votes were left unasked because those that were cast are too low."""
+    unasked = {(vote.judge, vote.order) for vote in votes} < set(owed_votes(item, settings))
+    return unasked and any(vote.parsed for vote in votes) and not next_votes(item, votes, settings)
+
+
+def vote_points(vote: Vote, settings: Settings) -> float:
+    keys = settings.judge.metric_keys
+    return 100 * float(sum(getattr(vote, name) for name in keys)) / len(keys)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from duel.judging import rubric, screen
+from duel.judging import rubric
 from duel.judging.statistics import Floats, mean
 from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
@@ -192,13 +192,13 @@ def counted_keys(settings: Settings) -> NDArray[np.intp]:
 def settle(score: Score, settings: Settings) -> Score:
     """`score` with everything that follows from its votes recomputed."""
     judges = settings.judge.models
-    found = VoteTable.of(Columns.of([score], judges), settings).standings
+    found = VoteTable(Columns.of([score], judges), settings).standings
     told, halted, points = [vote for vote in score.votes if vote.parsed], False, None
     if found.parsed[0]:
         points = float(found.scores[0])
         reason = "\n".join(f"{vote.judge} ({vote.order}): {vote.reason}" for vote in told if vote.reason)
-    elif settings.judge.strategy == "screen" and screen.stopped(score.file, score.votes, settings):
-        said = ", ".join(f"{vote.judge} {screen.points(vote, settings):.0f}" for vote in told)
+    elif settings.judge.strategy == "screen" and rubric.stopped(score.file, score.votes, settings):
+        said = ", ".join(f"{vote.judge} {rubric.vote_points(vote, settings):.0f}" for vote in told)
         reason, halted = f"stopped by the screen after {said} points: too low to ask the rest of the panel", True
     else:
         missing = [judge for judge, counts in zip(judges, found.counts[0], strict=True) if not counts]
@@ -218,31 +218,26 @@ def settle(score: Score, settings: Settings) -> Score:
     )
 
 
-@dataclass(frozen=True)
 class VoteTable:
     """The votes of all turns with what they add up to, from which every figure of the verdict is computed.
 
-    T turns, J judges, the two orders, five dimensions. Values are from the challenger's side, 0, 0.5 or 1.
+    T turns, J judges, the two orders, five dimensions. Values are from the challenger's side, 0, 0.5 or 1. `screened`:
+    the votes of round one alone, one a turn, drawn without regard to the turn.
     """
 
-    columns: Columns
-    keys: NDArray[np.intp]  # places in DIMENSIONS of those that count towards the score
-    votes: Floats  # (T, J, 2, 5), NaN where there is no vote
-    due: Flags  # (T, J, 2): the votes that are owed
-    standings: Standings
-
-    @classmethod
-    def of(cls, columns: Columns, settings: Settings) -> VoteTable:
-        keys, votes = counted_keys(settings), columns.values
-        due = np.broadcast_to(owed(columns.files, settings)[:, None, :], votes.shape[:3])
-        return cls(columns, keys, votes, due, add_up(votes, due, keys, settings.quorum))
-
-    @classmethod
-    def screened(cls, columns: Columns, settings: Settings) -> VoteTable:
-        """The table of round one: one vote a turn, drawn without regard to the turn."""
-        keys, due = counted_keys(settings), screen.first_votes(columns, settings)
-        votes = np.where(due[..., None], columns.values, np.nan)
-        return cls(columns, keys, votes, due, add_up(votes, due, keys, 1))
+    def __init__(self, columns: Columns, settings: Settings, screened: bool = False) -> None:
+        self.columns, self.keys = columns, counted_keys(settings)
+        votes, due = columns.values, np.zeros(columns.asked.shape, dtype=bool)
+        if screened:
+            for row, item in enumerate(columns.files):
+                judge, order = rubric.first_vote(item, settings)
+                due[row, columns.judges.index(judge), ORDERS.index(order)] = True
+            votes = np.where(due[..., None], votes, np.nan)
+        else:
+            due[:] = owed(columns.files, settings)[:, None, :]
+        self.votes = votes  # (T, J, 2, 5), NaN where there is no vote
+        self.due = due  # (T, J, 2): the votes that are owed
+        self.standings = add_up(votes, due, self.keys, 1 if screened else settings.quorum)
 
     @property
     def judges(self) -> Sequence[str]:

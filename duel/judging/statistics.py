@@ -161,13 +161,12 @@ def legendre(points: int) -> tuple[Floats, Floats]:
 def percentile_lower(values: ArrayLike, alpha: float, resamples: int, seed: int) -> float:
     """The plain percentile bound over turns taken for independent: upstream's, kept for comparison. NaN without turns.
 
-    A resample of n turns is a multinomial draw over the distinct values, of which a panel gives few (61 for three
-    judges and both orders): the same distribution as drawing turns one by one, at a fraction of the cost.
+    A resample is a multinomial draw over the distinct values, of which a panel gives few: 61 for three judges.
     """
     distinct, counts = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
-    if not len(distinct):
-        return float("nan")
     turns = int(counts.sum())
+    if not turns:
+        return math.nan
     drawn = np.random.default_rng(seed).multinomial(turns, counts / turns, size=resamples)
     return float(np.quantile(drawn @ distinct / turns, alpha))
 
@@ -203,28 +202,25 @@ def correlation(first: Floats, second: Floats) -> float:
     """Pearson's correlation over the places where both are there; NaN under three of them or without spread."""
     both = np.isfinite(first) & np.isfinite(second)
     if both.sum() < 3:
-        return float("nan")
-    one, two = first[both] - first[both].mean(), second[both] - second[both].mean()
+        return math.nan
+    one, two = (values[both] - values[both].mean() for values in (first, second))
     spread = float(np.sqrt((one @ one) * (two @ two)))
-    return float(one @ two) / spread if spread > 1e-12 else float("nan")
+    return float(one @ two) / spread if spread > 1e-12 else math.nan
 
 
 def krippendorff_alpha(ratings: ArrayLike) -> float:
     """Krippendorff's alpha of `ratings`, shape (units, raters), NaN where a rater is missing; ordinal metric.
 
-    Ordinal because a judge's dimension is lost, drawn or won, with halves where its orders differ: levels with an order
-    and no unit. 1 is full agreement, 0 what chance gives, below 0 worse than chance; NaN where nothing can be compared
-    (no unit with two ratings, or one level only). Source: Krippendorff 2019, Content Analysis, 4th ed., 12.3.
+    Ordinal because lost, drawn and won have an order and no unit. 1 is full agreement, 0 what chance gives; NaN without
+    a unit with two ratings, or with one level only. Source: Krippendorff 2019, Content Analysis, 4th ed., 12.3.
     """
     table = np.asarray(ratings, dtype=np.float64)
     levels = np.unique(table[np.isfinite(table)])
-    if not len(levels):
-        return float("nan")
-    # (units, levels): how often a unit was given each level.
-    given = np.stack([(table == level).sum(1) for level in levels], axis=1).astype(float)
+    # (units, levels): how often a unit with two ratings was given each level.
+    given = (table[:, :, None] == levels).sum(1).astype(float)
     given = given[given.sum(1) >= 2]
     if not len(given):
-        return float("nan")
+        return math.nan
     pairs = np.einsum("uv,uw->uvw", given, given) - np.einsum("uv,vw->uvw", given, np.eye(len(levels)))
     coincidences = (pairs / (given.sum(1) - 1)[:, None, None]).sum(0)
     totals = coincidences.sum(1)
@@ -233,7 +229,7 @@ def krippendorff_alpha(ratings: ArrayLike) -> float:
     distance = (ends[:, None] - ends[None, :]) ** 2
     expected = float((np.outer(totals, totals) - np.diag(totals)).ravel() @ distance.ravel()) / (totals.sum() - 1)
     observed = float(coincidences.ravel() @ distance.ravel())
-    return 1 - observed / expected if expected > 0 else float("nan")
+    return 1 - observed / expected if expected > 0 else math.nan
 
 
 def effective_votes(judges: int, correlation_of_errors: float) -> float:
@@ -250,8 +246,7 @@ def effective_votes(judges: int, correlation_of_errors: float) -> float:
 def pair_correlations(values: Floats, truth: Floats | float = 0.0) -> NDArray[np.float64]:
     """(J, J): Pearson's correlation of the judges' errors, `values` (T, J) less `truth` (T,) or a constant.
 
-    Without a known truth the errors cannot be told from real differences between turns, on which judges should agree;
-    the correlation of the values themselves is then an upper bound of that of the errors.
+    Without a truth real differences between turns count as shared errors: an upper bound of what the errors' would be.
     """
     errors = values - np.reshape(truth, (-1, 1))
     table = np.eye(values.shape[1])
@@ -273,4 +268,4 @@ def winner(values: Floats) -> Floats:
 def same_winner(first: Floats, second: Floats) -> float:
     """The share of turns on which two values (T,) name the same winner, of those where both are; NaN without any."""
     both = np.isfinite(first) & np.isfinite(second)
-    return float((winner(first[both]) == winner(second[both])).mean()) if both.any() else float("nan")
+    return float((winner(first[both]) == winner(second[both])).mean()) if both.any() else math.nan

@@ -75,11 +75,9 @@ def why_not(answer: Answer, stage: Stage) -> str:
     """Why `answer` is not judged; "" where it is."""
     if answer.instance_id in stage.settings.generate.exclude_ids:
         return "excluded"
-    if not answer.challenger:
-        return "no-challenger"
-    if stage.settings.duel.mode == 1:
-        return "" if answer.assistant else "no-reference"
-    return "" if answer.king else "no-king"
+    first = stage.settings.duel.mode == 1
+    missing = "" if (answer.assistant if first else answer.king) else "no-reference" if first else "no-king"
+    return missing if answer.challenger else "no-challenger"
 
 
 def drawn(stage: Stage, count: int) -> list[tuple[Path, Answer]]:

@@ -18,14 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, ClassVar, TypeVar
+from typing import Any, BinaryIO, ClassVar, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.judging.rubric import JudgedPair
 from duel.records import DIMENSIONS, Answer, Candidate, Lot, Order, PersonVote, Record, Score
 from duel.records.votes import LONGEST_REASON, LONGEST_SECONDS, PERSON, STAND_IN
 from duel.workspace import Workspace, cannot_write
@@ -137,72 +136,42 @@ class Cast(BaseModel):
         return cast
 
 
-@dataclass(frozen=True)
 class Ballot:
-    """One showing with its texts, and what only this side of the page knows: which text is whose."""
+    """One showing with its texts, and what only this side of the page knows: which text is whose.
 
-    showing: Showing
-    pair: JudgedPair
-    fingerprint: str
-    id: str
-    pair_id: str
-    key: str  # names this showing of these very texts
-    order: Order
-    texts: tuple[str, str]  # in the order in which they are shown
-    observed: tuple[str, str] | None  # what their commands printed, where both were executed: one alone tells the sides
+    Names and order are keyed hashes: without the workspace's secret they say nothing. The order is drawn anew for every
+    person and turn; a repeat shows the sides the other way round.
+    """
 
-    @classmethod
-    def of(cls, showing: Showing, answer: Answer, mode: int, secret: bytes, observed: bool = True) -> Ballot:
-        """The ballot of `showing`. Names and order are keyed hashes: without the workspace's secret they say nothing.
-
-        The order is drawn anew for every person and turn; a repeat shows the sides the other way round.
-        """
-
-        def keyed(*parts: str) -> bytes:
-            return hmac.digest(secret, "\0".join(("review", *parts)).encode("utf-8", "surrogatepass"), "sha256")
+    def __init__(self, showing: Showing, answer: Answer, mode: int, secret: bytes, observed: bool = True) -> None:
+        def keyed(*parts: str) -> str:
+            whole = "\0".join(("review", *parts)).encode("utf-8", "surrogatepass")
+            return hmac.digest(secret, whole, "sha256").hex()[:24]
 
         def shown(opponent: str, challenger: str) -> tuple[str, str]:
             return (challenger, opponent) if swapped else (opponent, challenger)
 
         rater, item = showing.rater, showing.item
-        pair = rubric.pair_of(item, answer, mode, observed)
-        fingerprint, name = rubric.fingerprint(pair), keyed("ballot", rater, item, str(showing.repeat)).hex()[:24]
-        swapped = bool(keyed("side", rater, item)[0] & 1) ^ showing.repeat
-        opponent = _printed(answer.chosen("king" if mode == 2 else "assistant"))
-        challenger = _printed(answer.chosen("challenger"))
-        return cls(
-            showing,
-            pair,
-            fingerprint,
-            id=name,
-            pair_id=keyed("pair", item, fingerprint).hex()[:24],
-            key=keyed("vote", name, fingerprint).hex()[:24],
-            order="challenger_first" if swapped else "king_first",
-            texts=shown(pair.opponent, pair.challenger),
-            observed=None if opponent is None or challenger is None else shown(opponent, challenger),
-        )
-
-    @property
-    def worth(self) -> dict[int, float]:
-        """What each button says of the challenger."""
-        mine = 1 if self.order == "challenger_first" else 2
-        return {mine: 1.0, 3 - mine: 0.0, 0: 0.5}
+        self.showing, self.pair = showing, rubric.pair_of(item, answer, mode, observed)
+        self.fingerprint = rubric.fingerprint(self.pair)
+        self.id, self.pair_id = keyed("ballot", rater, item, str(showing.repeat)), keyed("pair", item, self.fingerprint)
+        self.key = keyed("vote", self.id, self.fingerprint)  # names this showing of these very texts
+        swapped = bool(int(keyed("side", rater, item)[:2], 16) & 1) ^ showing.repeat
+        self.order: Order = "challenger_first" if swapped else "king_first"
+        self.texts = shown(self.pair.opponent, self.pair.challenger)  # in the order in which they are shown
+        # What their commands printed, where both were executed: one alone tells the sides.
+        printed = [_printed(answer.chosen(side)) for side in ("king" if mode == 2 else "assistant", "challenger")]
+        self.observed = shown(printed[0], printed[1]) if printed[0] is not None and printed[1] is not None else None
+        mine = 2 - swapped
+        self.worth = {mine: 1.0, 3 - mine: 0.0, 0: 0.5}  # what each button says of the challenger
 
     def vote(self, cast: Cast) -> PersonVote:
-        return PersonVote(
-            key=self.key,
-            item=self.showing.item,
-            pair=self.fingerprint,
-            judge=PERSON + self.showing.rater,
-            order=self.order,
-            reason=cast.reason.strip(),
-            skipped=cast.skipped.strip() or "no reason given" if cast.choices is None else "",
-            repeat=self.showing.repeat,
-            seconds=min(cast.seconds, LONGEST_SECONDS),
-            at=cast.at,
-            drawn=self.showing.drawn,
-            **{name: self.worth[choice] for name, choice in (cast.choices or {}).items()},
-        )
+        showing, skipped = self.showing, cast.skipped.strip() or "no reason given" if cast.choices is None else ""
+        told: dict[str, Any] = {name: self.worth[choice] for name, choice in (cast.choices or {}).items()}
+        told |= {"key": self.key, "pair": self.fingerprint, "judge": PERSON + showing.rater, "order": self.order}
+        told |= {"item": showing.item, "repeat": showing.repeat, "drawn": showing.drawn, "at": cast.at}
+        told |= {"reason": cast.reason.strip(), "seconds": min(cast.seconds, LONGEST_SECONDS), "skipped": skipped}
+        return PersonVote(**told)
 
     def choices(self, vote: PersonVote) -> dict[str, int] | None:
         """The buttons that `vote` was, as shown on this ballot; None for a skip."""
@@ -212,18 +181,15 @@ class Ballot:
 
 def _printed(candidate: Candidate | None) -> str | None:
     """What a command printed, in words; None where it did not run."""
-    observed = candidate.observed if candidate else None
-    if observed is None or not observed.ran:
+    if candidate is None or (observed := candidate.observed) is None or not observed.ran:
         return None
     ended = f"[stopped: {observed.ended_by}]" if observed.ended_by else f"[exit code {observed.exit}]"
     parts = (observed.printed.rstrip() or "(printed nothing)", observed.changed.rstrip(), ended)
     return "\n".join(part for part in parts if part)
 
 
-# -- votes on disk: appended, synced before anyone is told so, each exactly once ---------------------------------------
-
-VOTES_FILE = "votes.jsonl"
-DRAWS_FILE = "draws.jsonl"
+# Votes on disk: appended, synced before anyone is told so, each exactly once.
+VOTES_FILE, DRAWS_FILE = "votes.jsonl", "draws.jsonl"
 RowType = TypeVar("RowType", bound=Record)
 
 
@@ -323,8 +289,7 @@ def _write(file: BinaryIO, before: bytes, rows: Iterable[Record]) -> None:
     os.fsync(file.fileno())
 
 
-# -- rules that vote in place of people where no person takes part: offline runs show what the figures look like ------
-
+# Rules that vote in place of people where no person takes part: offline runs show what the figures look like.
 STAND_INS = (f"{STAND_IN}-1", f"{STAND_IN}-2")
 AT = "1970-01-01T00:00:00Z"
 OWN_MIND = 0.4  # how often a stand-in votes by lot and not as the panel does
@@ -333,9 +298,8 @@ OWN_MIND = 0.4  # how often a stand-in votes by lot and not as the panel does
 def stand_in_casts(ballots: Iterable[Ballot], scores: Mapping[str, Score]) -> list[Cast]:
     found = []
     for ballot in (one for one in ballots if one.showing.item in scores):
-        rater, item = ballot.showing.rater, ballot.showing.item
-        draw, choices = random.Random(f"{rater} {item}"), {}
-        button = {value: place for place, value in ballot.worth.items()}
+        rater, item, choices = ballot.showing.rater, ballot.showing.item, {}
+        draw, button = random.Random(f"{rater} {item}"), {value: place for place, value in ballot.worth.items()}
         for name in DIMENSIONS:
             points = scores[item].metrics.get(name) or 0.0
             own = draw.random() < OWN_MIND

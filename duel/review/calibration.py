@@ -229,17 +229,11 @@ def _rater(labeled: Labeled, number: int, name: str) -> RaterFigures:
     again = [vote for vote in labeled.repeats if vote.rater == name]
     first = deltas[[labeled.place[vote.item] for vote in again]] + 0.5
     second = np.array([np.array(vote.values)[labeled.keys].mean() for vote in again])
-    return RaterFigures(
-        rater=name,
-        votes=len(own),
-        skipped=sum(vote.rater == name for vote in labeled.skips),
-        median_seconds=np.median([vote.seconds for vote in own]),
-        ties=np.mean(~decided),
-        first_shown=np.mean((preferred * side > 0)[decided]) if decided.any() else None,
-        repeats=int(np.isfinite(first).sum()),
-        self_agreement=same_winner(first, second),
-        with_panel=same_winner(deltas + 0.5, labeled.panel + 0.5),
-    )
+    told: dict[str, Any] = {"votes": len(own), "skipped": sum(vote.rater == name for vote in labeled.skips)}
+    told |= {"repeats": int(np.isfinite(first).sum()), "self_agreement": same_winner(first, second)}
+    told |= {"median_seconds": np.median([vote.seconds for vote in own]), "ties": np.mean(~decided)}
+    told |= {"first_shown": np.mean((preferred * side > 0)[decided]) if decided.any() else None}
+    return RaterFigures(rater=name, with_panel=same_winner(deltas + 0.5, labeled.panel + 0.5), **told)
 
 
 def weighed(verdict: Verdict, people: People, settings: Settings, scores: Floats | None = None) -> Verdict:
@@ -258,21 +252,21 @@ def weighed(verdict: Verdict, people: People, settings: Settings, scores: Floats
     found = verdict.model_copy(update={"people": people, "what_if": what_if})
     if weight != "require":
         return found
+
+    def decided(gates: list[Gate]) -> Decision:
+        if all(gate.held for gate in gates):
+            return "accepted"
+        few = any(gate.name == "clusters" and not gate.held for gate in gates)
+        return "undecided" if few or people.decision == "undecided" else "rejected"
+
     gates = _gates_at(verdict, people, settings, settings.duel.win_margin)
-    decision = _decision(gates, people)
-    margins = [
-        row.model_copy(update={"decision": _decision(_gates_at(verdict, people, settings, row.win_margin), people)})
-        for row in what_if.margins
-    ]
-    return found.model_copy(
-        update={
-            "gates": gates,
-            "accepted": decision == "accepted",
-            "decision": decision,
-            "why": [*_told(people, gates), *(f"By the panel alone: {sentence}" for sentence in verdict.why)],
-            "what_if": what_if.model_copy(update={"margins": margins}),
-        }
-    )
+    margins = []
+    for row in what_if.margins:
+        wished_for = decided(_gates_at(verdict, people, settings, row.win_margin))
+        margins.append(row.model_copy(update={"decision": wished_for}))
+    told: dict[str, Any] = {"gates": gates, "decision": decided(gates), "accepted": decided(gates) == "accepted"}
+    told |= {"why": [*_told(people, gates), *(f"By the panel alone: {sentence}" for sentence in verdict.why)]}
+    return found.model_copy(update=told | {"what_if": what_if.model_copy(update={"margins": margins})})
 
 
 def _gates_at(verdict: Verdict, people: People, settings: Settings, win_margin: float) -> list[Gate]:
@@ -281,21 +275,15 @@ def _gates_at(verdict: Verdict, people: People, settings: Settings, win_margin: 
     if missing is not None and panel is not None and verdict.lcb is not None:
         # It rests on parsed turns like the panel's, and so it loses what the missing votes take from that.
         missing += min(0.0, panel - verdict.lcb)
+    reach, above = win_margin / 200 if settings.duel.margin_bound else 0.0, 0.0
+    if people.decision == "undecided":
+        above = math.inf  # no bound holds then
     own = {
         "margin": at_least("people_margin", people.margin, win_margin),
-        "lcb": at_least("people_lcb", people.lcb, win_margin / 200 if settings.duel.margin_bound else 0.0),
-        "missing_votes": at_least("people_missing", missing, 0.0),
+        "lcb": at_least("people_lcb", people.lcb, reach, above),
+        "missing_votes": at_least("people_missing", missing, 0.0, above),
     }
-    for gate in (own["lcb"], own["missing_votes"]):
-        gate.held = gate.held and people.decision != "undecided" and gate.value is not None and gate.value > 0
     return [own.get(gate.name, gate) for gate in verdict.gates]
-
-
-def _decision(gates: list[Gate], people: People) -> Decision:
-    if all(gate.held for gate in gates):
-        return "accepted"
-    few = any(gate.name == "clusters" and not gate.held for gate in gates)
-    return "undecided" if few or people.decision == "undecided" else "rejected"
 
 
 def _told(people: People, gates: list[Gate]) -> list[str]:
@@ -304,9 +292,9 @@ def _told(people: People, gates: list[Gate]) -> list[str]:
         "not-shown": "People's votes do not show that the challenger is ahead.",
         "undecided": f"People have voted on {people.clusters} pull requests, too few to decide on.",
     }
-    failed = {gate.name for gate in gates if not gate.held} if people.decision == "ahead" else set()
     more = {
         "people_margin": "The margin by people's votes is under the one that is asked for.",
         "people_missing": "With the missing votes made good, people's bound is not above 0.",
     }
-    return [told[people.decision], *(sentence for name, sentence in more.items() if name in failed)]
+    failed = [gate.name for gate in gates if not gate.held and gate.name in more and people.decision == "ahead"]
+    return [told[people.decision], *(more[name] for name in failed)]

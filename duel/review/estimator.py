@@ -164,29 +164,22 @@ def agreed_thresholds(scores: Floats, won: Floats, weights: Floats, alpha: float
 
     `scores` (n,) are the panel's, 0-100; `won` (n,) is 1.0 where people prefer the challenger, else 0.0, NaN where
     nobody voted; `weights` (n,) are 1 / chance. Thresholds are tested from 100 down, each at level `alpha`, until one
-    fails: testing in a fixed order needs no correction (Bauer 1991), so the chosen threshold errs in `alpha` of all
-    cases at most. Where even labels that all agree could not pass, the test is not made: that depends on how many
-    labels there are, not on what they say.
+    fails: testing in a fixed order needs no correction (Bauer 1991). Where even labels that all agree could not pass,
+    the test is not made: that depends on how many labels there are, not on what they say.
     """
     found = []
     for share in WISHED_SHARES:
         passed = PeopleThreshold(share=share)
-        for threshold in np.arange(100.0, LOWEST - STEP / 2, -STEP):
+        for threshold in np.arange(100.0, LOWEST - STEP / 2, -STEP).tolist():
             above = scores >= threshold
             told = above & np.isfinite(won)
-            if share_lower(np.ones(int(told.sum())), weights[told], alpha) <= share:
+            labels, lower = int(told.sum()), share_lower(won[told], weights[told], alpha)
+            if share_lower(np.ones(labels), weights[told], alpha) <= share:
                 continue
-            lower = share_lower(won[told], weights[told], alpha)
             if lower <= share:
                 break
-            passed = PeopleThreshold(
-                share=share,
-                final_min=float(threshold),
-                labels=int(told.sum()),
-                observed=float(np.average(won[told], weights=weights[told])),
-                lower=lower,
-                turns=int(above.sum()),
-            )
+            figures = {"labels": labels, "observed": np.average(won[told], weights=weights[told]), "lower": lower}
+            passed = PeopleThreshold(share=share, final_min=threshold, turns=int(above.sum()), **figures)
         found.append(passed)
     return found
 
@@ -202,13 +195,11 @@ def share_lower(won: Floats, weights: Floats, alpha: float) -> float:
 
 
 def beta_share(x: float, a: float, b: float) -> float:
-    """The regularized incomplete beta function I_x(a, b) for a, b of at least 0.5.
+    """The regularized incomplete beta function I_x(a, b) for a, b of at least 0.5, to 6 digits up to a + b of 2,000.
 
-    For whole numbers it is the chance of at least a hits in a + b - 1 tries. With t = sin(angle)^2 the density is a
-    smooth product of powers, which Gauss and Legendre's rule integrates: to 6 digits up to a + b of 2,000.
+    With t = sin(angle)^2 the density is a smooth product of powers, which Gauss and Legendre's rule integrates.
     """
-    nodes, weights = legendre(200)
-    half = math.asin(math.sqrt(x)) / 2
+    (nodes, weights), half = legendre(200), math.asin(math.sqrt(x)) / 2
     angles = half * (nodes + 1)
     scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + math.log(2)
     with np.errstate(divide="ignore"):

@@ -160,7 +160,7 @@ def ballots(workspace: Workspace, settings: Settings, showings: Sequence[Showing
                 answers[showing.item] = None
                 say(f"damaged and left out: {error}")
         if answer := answers[showing.item]:
-            found.append(Ballot.of(showing, answer, settings.duel.mode, secret, settings.judge.observed))
+            found.append(Ballot(showing, answer, settings.duel.mode, secret, settings.judge.observed))
     return found
 
 

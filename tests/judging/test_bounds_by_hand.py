@@ -51,7 +51,7 @@ def test_auto_takes_repositories_where_there_are_enough(asked: str, least: int, 
 
 def measured(scores: list[Score], level: float = 0.05, **duel: Any) -> bounds.Bounds:
     settings = chosen(**duel)
-    table = VoteTable.of(Columns.of(scores, settings.judge.models), settings)
+    table = VoteTable(Columns.of(scores, settings.judge.models), settings)
     units = bounds.choose(table.columns, table.parsed, settings)
     return bounds.measure(table, *units, settings, level)
 
@@ -130,7 +130,7 @@ def test_figures_beside_the_gates_are_not_resampled_where_there_are_very_many(mo
 
 
 def test_no_rows_give_a_bound_without_figures() -> None:
-    table = VoteTable.of(Columns.of(won(4), ["a", "b"]), chosen())
+    table = VoteTable(Columns.of(won(4), ["a", "b"]), chosen())
     units = bounds.Units.of(table.columns, table.parsed, "repo")
     assert bounds.bound(table.deltas, np.zeros(4, dtype=bool), units, chosen(), 0.05) == Bound()
 
@@ -174,7 +174,7 @@ def test_histories_are_cut_into_ranges_of_equally_many_turns() -> None:
 
 def test_a_missing_vote_is_made_good_by_those_of_its_judge_in_histories_of_its_length() -> None:
     scores = [score(1, (1.0, 1.0)), score(2, (0.0, 1.0)), score(3, (NO, 1.0)), score(4, (1.0, 0.0))]
-    table = VoteTable.of(Columns.of(scores, ["a", "b"]), chosen())
+    table = VoteTable(Columns.of(scores, ["a", "b"]), chosen())
     judge_a, judge_b = (0.5 - 0.5 + 0.5) / 3, (0.5 + 0.5 + 0.5 - 0.5) / 4  # of the votes that are there
     made = bounds.made_good(table)
     assert made.mean() == pytest.approx((judge_a + judge_b) / 2)
@@ -182,7 +182,7 @@ def test_a_missing_vote_is_made_good_by_those_of_its_judge_in_histories_of_its_l
     first = weight * (0.5 - judge_a) + (0.5 - judge_b) / 2 + (judge_a + judge_b) / 2
     assert made[0] == pytest.approx(first)
     unknown = [one.model_copy(update={"lengths": {}}) for one in scores]
-    lost = bounds.made_good(VoteTable.of(Columns.of(unknown, ["a", "b"]), chosen()))
+    lost = bounds.made_good(VoteTable(Columns.of(unknown, ["a", "b"]), chosen()))
     assert lost.mean() == pytest.approx(((0.5 - 0.5 - 0.5 + 0.5) / 4 + judge_b) / 2)
 
 
@@ -192,19 +192,19 @@ def test_a_missing_vote_is_not_made_good_by_those_in_histories_of_another_length
         said = (NO if number % 2 else 0.0, 0.0) if long else (1.0, 1.0)
         return score(number, said, lengths={"opponent": 9, "challenger": 9, "history": 9000 if long else 100})
 
-    table = VoteTable.of(Columns.of([turn(number) for number in range(50)], ["a", "b"]), chosen())
+    table = VoteTable(Columns.of([turn(number) for number in range(50)], ["a", "b"]), chosen())
     assert bounds.made_good(table).mean() == pytest.approx(0.0)  # half won, and half lost as those that were seen
 
 
 def test_under_the_screen_a_turn_is_worth_its_first_vote_where_none_is_missing() -> None:
     screened = Settings.model_validate({"judge": {"models": ["a", "b"], "strategy": "screen"}})
     scores = [score(number, values) for number, values in enumerate([(1.0, 0.0), (0.5, 0.0), (0.0, 1.0), (1.0, 0.5)])]
-    table = VoteTable.screened(Columns.of(scores, ["a", "b"]), screened)
+    table = VoteTable(Columns.of(scores, ["a", "b"]), screened, screened=True)
     assert bounds.made_good(table).tolist() == pytest.approx(table.deltas.tolist())
 
 
 def test_a_judge_that_gave_no_vote_at_all_counts_as_lost() -> None:
-    table = VoteTable.of(Columns.of([score(1, (NO, 1.0)), score(2, (NO, 1.0))], ["a", "b"]), chosen())
+    table = VoteTable(Columns.of([score(1, (NO, 1.0)), score(2, (NO, 1.0))], ["a", "b"]), chosen())
     assert bounds.made_good(table).tolist() == pytest.approx([0.0, 0.0])  # half of -0.5 and half of 0.5
 
 
@@ -212,7 +212,7 @@ def test_missing_votes_are_made_good_over_all_turns_and_their_own_bound() -> Non
     scores = [*won(12, 1), score(20, (NO, 1.0))]
     found = measured(scores)
     assert (found.missing.clusters, found.missing.turns) == (13, 13)
-    table = VoteTable.of(Columns.of(scores, ["a", "b"]), chosen())
+    table = VoteTable(Columns.of(scores, ["a", "b"]), chosen())
     assert found.missing.margin == pytest.approx(200 * bounds.made_good(table).mean())
 
 

@@ -94,7 +94,7 @@ def test_votes_that_miss_where_the_challenger_loses_are_made_good() -> None:
     found = []
     for seed in range(6):
         scores, truth = with_missing(0.6, seed)
-        table = VoteTable.of(Columns.of(scores, DEFAULT.judge.models), DEFAULT)
+        table = VoteTable(Columns.of(scores, DEFAULT.judge.models), DEFAULT)
         seen = table.deltas[table.parsed].mean()
         found.append((seen - truth, bounds.made_good(table).mean() - truth))
     seen_off, made_good_off = np.mean(found, axis=0)

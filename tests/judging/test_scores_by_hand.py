@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from duel.judging import rubric, scoring, screen
+from duel.judging import rubric, scoring
 from duel.judging.scoring import ORDERS, Columns, VoteTable, add_up, settle
 from duel.judging.statistics import correlation, mean
 from duel.records import DIMENSIONS, Score, Vote
@@ -104,7 +104,7 @@ def test_a_score_that_is_none_says_who_is_missing() -> None:
 
 def test_what_the_screen_stopped_says_after_how_many_points() -> None:
     chosen = panel("screen")
-    judge, order = screen.first_vote("p_1", chosen)
+    judge, order = rubric.first_vote("p_1", chosen)
     cast = [vote(judge, order, 0.5)]
     score = settle(Score(file="p_1", instance_id="i", votes=cast), chosen)
     assert score.stopped and not score.parsed
@@ -116,11 +116,11 @@ def test_what_the_screen_stopped_says_after_how_many_points() -> None:
 
 
 def of_first(value: float | None, chosen: Settings) -> Vote:
-    return vote(*screen.first_vote("p_1", chosen), value)
+    return vote(*rubric.first_vote("p_1", chosen), value)
 
 
 def of_second(value: float | None, chosen: Settings) -> Vote:
-    key = screen.second_vote("p_1", chosen)
+    key = rubric.second_vote("p_1", chosen)
     assert key is not None
     return vote(*key, value)
 
@@ -135,58 +135,58 @@ def points_of(final_min: float, defeat_min: float) -> Settings:
 
 @pytest.mark.parametrize("item", [f"p_{number}" for number in range(9)])
 def test_the_second_opinion_is_another_judges_in_the_other_order(item: str) -> None:
-    (judge, order), second = screen.first_vote(item, panel()), screen.second_vote(item, panel())
+    (judge, order), second = rubric.first_vote(item, panel()), rubric.second_vote(item, panel())
     assert second is not None and second[0] != judge and second[1] != order
-    alone = screen.second_vote(item, panel(models="a"))
-    assert alone is not None and alone[0] == "a" and alone[1] != screen.first_vote(item, panel(models="a"))[1]
-    assert screen.second_vote(item, panel(models="a", orders="king_first")) is None
+    alone = rubric.second_vote(item, panel(models="a"))
+    assert alone is not None and alone[0] == "a" and alone[1] != rubric.first_vote(item, panel(models="a"))[1]
+    assert rubric.second_vote(item, panel(models="a", orders="king_first")) is None
 
 
 def test_the_first_vote_of_a_turn_stays_what_it_was_when_the_paid_votes_were_cast() -> None:
-    drawn = [screen.first_vote(f"p_{number}", panel()) for number in range(4)]
+    drawn = [rubric.first_vote(f"p_{number}", panel()) for number in range(4)]
     assert drawn == [("b", "challenger_first"), ("a", "challenger_first"), ("a", "king_first"), ("a", "king_first")]
 
 
 def test_the_second_vote_stays_what_it_was_too_and_any_name_of_a_turn_has_its_votes() -> None:
-    drawn = [screen.second_vote(f"p_{number}", panel()) for number in range(4)]
+    drawn = [rubric.second_vote(f"p_{number}", panel()) for number in range(4)]
     assert drawn == [("c", "king_first"), ("b", "king_first"), ("b", "challenger_first"), ("b", "challenger_first")]
-    assert screen.first_vote("p_\ud800", panel()) in rubric.owed_votes("p", panel())
+    assert rubric.first_vote("p_\ud800", panel()) in rubric.owed_votes("p", panel())
 
 
 def test_a_turn_is_asked_further_from_each_threshold_on_and_not_below_it() -> None:
-    first, second = (screen.first_vote("p_1", panel()), screen.second_vote("p_1", panel()))
+    first, second = (rubric.first_vote("p_1", panel()), rubric.second_vote("p_1", panel()))
     rest = [key for key in rubric.owed_votes("p_1", panel()) if key not in (first, second)]
     at = points_of(final_min=75.0, defeat_min=50.0)
-    assert screen.next_votes("p_1", [], at) == [first]
-    assert screen.next_votes("p_1", [of_first(0.5, at)], at) == [second]
-    assert screen.next_votes("p_1", [of_first(0.5, points_of(75, 50.1))], points_of(75, 50.1)) == []
-    assert screen.next_votes("p_1", [of_first(None, at)], at) == []
-    assert screen.next_votes("p_1", [of_first(1.0, at), of_second(0.5, at)], at) == rest
-    assert screen.next_votes("p_1", [of_first(0.5, at), of_second(0.5, at)], at) == []
-    assert screen.next_votes("p_1", [of_first(1.0, at), of_second(None, at)], at) == rest
-    assert screen.next_votes("p_1", [of_first(0.5, at), of_second(None, at)], at) == []
-    assert screen.next_votes("p_1", [vote(*key) for key in rubric.owed_votes("p_1", at)], at) == []
+    assert rubric.next_votes("p_1", [], at) == [first]
+    assert rubric.next_votes("p_1", [of_first(0.5, at)], at) == [second]
+    assert rubric.next_votes("p_1", [of_first(0.5, points_of(75, 50.1))], points_of(75, 50.1)) == []
+    assert rubric.next_votes("p_1", [of_first(None, at)], at) == []
+    assert rubric.next_votes("p_1", [of_first(1.0, at), of_second(0.5, at)], at) == rest
+    assert rubric.next_votes("p_1", [of_first(0.5, at), of_second(0.5, at)], at) == []
+    assert rubric.next_votes("p_1", [of_first(1.0, at), of_second(None, at)], at) == rest
+    assert rubric.next_votes("p_1", [of_first(0.5, at), of_second(None, at)], at) == []
+    assert rubric.next_votes("p_1", [vote(*key) for key in rubric.owed_votes("p_1", at)], at) == []
 
 
 def test_a_judge_alone_in_one_order_has_cast_all_there_is_with_its_first_vote() -> None:
     lone = panel("screen", models="a", orders="king_first", quorum=1)
-    assert screen.next_votes("p_1", [of_first(1.0, lone)], lone) == []
-    assert not screen.stopped("p_1", [of_first(0.0, lone)], lone)
+    assert rubric.next_votes("p_1", [of_first(1.0, lone)], lone) == []
+    assert not rubric.stopped("p_1", [of_first(0.0, lone)], lone)
 
 
 def test_a_turn_is_stopped_when_votes_were_left_unasked_because_others_are_too_low() -> None:
     chosen = panel("screen")
-    assert screen.stopped("p_1", [of_first(0.0, chosen)], chosen)
-    assert not screen.stopped("p_1", [of_first(1.0, chosen)], chosen)  # the second opinion is still to come
-    assert not screen.stopped("p_1", [of_first(None, chosen)], chosen)
-    assert not screen.stopped("p_1", [], chosen)
-    assert not screen.stopped("p_1", [vote(*key, 0.0) for key in rubric.owed_votes("p_1", chosen)], chosen)
+    assert rubric.stopped("p_1", [of_first(0.0, chosen)], chosen)
+    assert not rubric.stopped("p_1", [of_first(1.0, chosen)], chosen)  # the second opinion is still to come
+    assert not rubric.stopped("p_1", [of_first(None, chosen)], chosen)
+    assert not rubric.stopped("p_1", [], chosen)
+    assert not rubric.stopped("p_1", [vote(*key, 0.0) for key in rubric.owed_votes("p_1", chosen)], chosen)
 
 
 def test_points_are_of_the_dimensions_that_count() -> None:
     given = vote("a", "king_first").model_copy(update={"progress": 0.0, "protocol": 0.5})
-    assert screen.points(given, panel()) == 70.0
-    assert screen.points(given, panel(metric_keys=["progress", "protocol"])) == 25.0
+    assert rubric.vote_points(given, panel()) == 70.0
+    assert rubric.vote_points(given, panel(metric_keys=["progress", "protocol"])) == 25.0
 
 
 # -- the table -----------------------------------------------------------------------------------------------------
@@ -202,7 +202,7 @@ def test_the_table_of_a_panel_holds_each_figure_of_its_turns() -> None:
     every = [(judge, order) for judge in "ab" for order in ORDERS]
     won = [vote(*key, 1.0) for key in every]
     half = [vote("a", "king_first", 1.0), vote("a", "challenger_first", 0.5), *(vote(*key, 0.0) for key in every[2:])]
-    table = VoteTable.of(rows(chosen, won, half, won[:2]), chosen)
+    table = VoteTable(rows(chosen, won, half, won[:2]), chosen)
     assert table.parsed.tolist() == [True, True, False]
     assert table.counts.tolist() == [[True, True], [True, True], [False, False]]
     assert table.deltas[:2].tolist() == [0.5, -0.125] and np.isnan(table.deltas[2])
@@ -217,12 +217,12 @@ def test_the_table_of_a_panel_holds_each_figure_of_its_turns() -> None:
 def test_the_screened_table_holds_the_first_vote_of_each_turn_alone() -> None:
     chosen = panel("screen")
     cast = [vote(*key, 0.0) for key in rubric.owed_votes("p_0", chosen)]
-    first = screen.first_vote("p_0", chosen)
+    first = rubric.first_vote("p_0", chosen)
     cast = [
         one.model_copy(update=dict.fromkeys(DIMENSIONS, 1.0)) if (one.judge, one.order) == first else one
         for one in cast
     ]
-    table = VoteTable.screened(rows(chosen, cast), chosen)
+    table = VoteTable(rows(chosen, cast), chosen, screened=True)
     assert table.due.sum() == 1 and table.parsed.all()
     assert table.deltas.tolist() == [0.5] and table.counts.sum() == 1
     assert np.isfinite(table.votes[..., 0]).sum() == 1

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from duel.judging import gate
+from duel.judging.rubric import first_vote, next_votes
 from duel.judging.scoring import settle
-from duel.judging.screen import first_vote, next_votes
 from duel.placement import place
 from duel.records import Score, Vote
 from duel.settings import Settings

@@ -21,7 +21,7 @@ def ballots(workspace: Workspace, rater: str = "ana", count: int = 100) -> list[
 
 
 def ballot_of(showing: Showing, answer: Answer, workspace: Workspace) -> Ballot:
-    return Ballot.of(showing, answer, 2, workspace.secret())
+    return Ballot(showing, answer, 2, workspace.secret())
 
 
 def box_of(workspace: Workspace, shown: Sequence[Ballot]) -> BallotBox:

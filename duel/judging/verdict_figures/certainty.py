@@ -42,7 +42,7 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     own = Bound(clusters=units.count, se=bounds.error, lcb=bounds.studentized, lcb_t=bounds.t)
     over_all = detectable = needed = None
     if case.ineligible is not None and len(case.ineligible):  # some were judged that cannot be kept
-        table = VoteTable.of(Columns.stacked(evidence.columns, case.ineligible), settings)
+        table = VoteTable(Columns.stacked(evidence.columns, case.ineligible), settings)
         all_units = Units.of(table.columns, table.parsed, units.by)
         over_all = bound(table.deltas, table.parsed, all_units, settings, evidence.level)
     if bounds.error and bounds.quantile is not None and bounds.mean is not None:
@@ -104,7 +104,7 @@ def noise_floor(evidence: Evidence, table: VoteTable) -> NoiseFloor:
     """The margin of the noise in points, with a 95 % interval, beside the real one on the same turns."""
     parsed, scores = table.parsed, table.standings.scores
     same = np.isin(evidence.columns.files.astype(str), table.columns.files.astype(str))
-    real = VoteTable.of(evidence.columns.where(same), evidence.settings)
+    real = VoteTable(evidence.columns.where(same), evidence.settings)
     clusters = Clusters.of(table.deltas[parsed], table.columns.instances[parsed].astype(np.str_))
     points, error = table.challenger_score(), 200 * clusters.errors()[0] if clusters.count > 1 else math.nan
     reach = statistics.student_quantile(0.975, max(1, clusters.count - 1)) * error
@@ -184,7 +184,7 @@ def canary(evidence: Evidence) -> Canary | None:
     found = evidence.case.canary
     if found is None or not len(found):
         return None
-    table, kinds = VoteTable.of(found, evidence.settings), np.array(evidence.case.attacks)
+    table, kinds = VoteTable(found, evidence.settings), np.array(evidence.case.attacks)
     wins, rows = statistics.winner(table.turn_values), []
     for place, judge in enumerate(table.judges):
         values = table.turn_values[:, place]
