@@ -13,13 +13,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import orjson
 
 from duel.audit.contamination import Benchmarks
 from duel.command import say
-from duel.errors import SettingsError, SourceError
+from duel.errors import SourceError
 from duel.exports import card, formats, splits
 from duel.exports.dataset import Export, Written, write_format
 from duel.exports.example import Division, Dropped, Example, Handover
@@ -41,18 +41,12 @@ Shared = TypeVar("Shared")
 SHOWN = 40  # sources in the card's table; statistics.json has all
 
 
-@dataclass(frozen=True)
-class Wanted:
+class Wanted(NamedTuple):
     formats: list[Format]
     shares: Mapping[str, float]
-    balance: Sequence[str] = ()
+    balance: Sequence[str] = ()  # names of facets
     seed: int = 0
     refused_words: frozenset[str] = frozenset()  # casefolded words that cost a row
-
-    def __post_init__(self) -> None:
-        for name in self.balance:
-            if name not in FACETS:
-                raise SettingsError("unknown way to balance", value=name, hint=f"known: {', '.join(FACETS)}")
 
 
 @dataclass

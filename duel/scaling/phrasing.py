@@ -89,12 +89,10 @@ class PhrasedRow:
 
     async def work(self, ask: Ask) -> bool:
         async def one(wanted: TextAsked) -> str:
-            problem = ""
             for attempt in range(self.settings.generate.format_retries + 1):
                 reply = await ask(wanted.request.again(attempt))
                 said = re.sub(r"^[\"“]|[\"”]$", "", reply.text.strip())
-                problem = wanted.problem(said, self.settings.audit.leak_max)
-                if not problem:
+                if not (problem := wanted.problem(said, self.settings.audit.leak_max)):
                     return said
                 ask.reject(reply, problem)
             raise ItemError(problem, self.draft.request())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from types import SimpleNamespace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from duel.errors import ItemError
 from duel.execution.executor import State
@@ -61,8 +61,7 @@ class Place:
     below: str = ""
 
 
-@dataclass(frozen=True)
-class Ground:
+class Ground(NamedTuple):
     """What plans may build on: the definitions, the commit that lies before them, and how the tests are run."""
 
     places: list[Place]

@@ -171,7 +171,12 @@ class RowChecks:
         """The row without secrets and personal data, and its calls. Raises ItemError where it must not enter."""
         self.notes, self.scrubbed = Counter(), Counter()
         calls, said = row.calls(), row.messages
-        self._rights(row)
+        if why := licenses.refused(row.source.license, self.settings):
+            raise ItemError("license", why)
+        texts = [message.content for message in said if "def " in message.content]
+        known = row.value("instance"), row.value("repository"), row.value("commit"), row.request()
+        if why := self.benchmarks.reason(*known) or next(filter(None, map(self.benchmarks.of_functions, texts)), ""):
+            raise ItemError("contaminated", why)
         _floor(row, calls)
         for message in said:
             self._text(message.role, message.content)
@@ -188,14 +193,6 @@ class RowChecks:
         [clean] = scrubbing.step([row.example()])
         self.scrubbed = scrubbing.counts
         return row.model_copy(update={"messages": list(clean.messages)}), calls
-
-    def _rights(self, row: ScaledRow) -> None:
-        if why := licenses.refused(row.source.license, self.settings):
-            raise ItemError("license", why)
-        texts = [message.content for message in row.messages if "def " in message.content]
-        known = row.value("instance"), row.value("repository"), row.value("commit"), row.request()
-        if why := self.benchmarks.reason(*known) or next(filter(None, map(self.benchmarks.of_functions, texts)), ""):
-            raise ItemError("contaminated", why)
 
     def _text(self, role: str, text: str) -> None:
         """Text that reads otherwise than it runs is out; code is never rewritten, so the rest is counted only."""

@@ -179,17 +179,15 @@ def from_sessions(mine: Mine, kind: Kind, name: str, license: str = "") -> Itera
         source |= {"row": max(session.row, 0), "license": row["license"] or license}
         made = {"by": f"duel scale {kind}", "format": session.format, "model": session.model}
         known = {"repository": row["repo"], "commit": row["base_commit"], "instance": row["instance_id"]}
-        yield ScaledRow.model_validate(
-            {
-                "id": identity if seen[identity] == 1 else f"{identity}~{seen[identity]}",
-                "messages": row["messages"] if session.keeps_protocol else orjson.loads(row["native_messages"]),
-                "tools": envelopes(orjson.loads(row["tools"] or "[]")),
-                "source": source,
-                # a folder without a name ties nothing
-                "group": [f"{key} {value}" for key, value in known.items() if value and value != "local/unknown"],
-                "made": {key: value for key, value in made.items() if value},
-            }
-        )
+        told = {
+            "id": identity if seen[identity] == 1 else f"{identity}~{seen[identity]}",
+            "messages": row["messages"] if session.keeps_protocol else orjson.loads(row["native_messages"]),
+            "tools": envelopes(orjson.loads(row["tools"] or "[]")),
+            # a folder without a name ties nothing
+            "group": [f"{key} {value}" for key, value in known.items() if value and value != "local/unknown"],
+            "made": {key: value for key, value in made.items() if value},
+        }
+        yield ScaledRow.model_validate({**told, "source": source})
     mine.account.say()
 
 

@@ -39,6 +39,7 @@ from duel.scaling import agent_tools, augmentation, code_pairs, episodes, scaled
 from duel.scaling import combine as combining
 from duel.scaling.likeness import varied
 from duel.scaling.phrasing import Phrasing
+from duel.scaling.row_checks import FACETS
 from duel.scaling.scaled_rows import Kind, ScaledRow, save
 from duel.settings import Settings
 from duel.stages import asking, mine
@@ -86,6 +87,8 @@ def combine(workspace: Workspace, settings: Settings, asked: Namespace, _: LeftO
         if wrong := [word for word in words if not re.fullmatch(r"\w+", word)]:
             raise SettingsError("no single word", where=path, value=wrong[0], hint=hint)
     balance = [name.strip() for name in asked.balance.split(",") if name.strip()]
+    if unknown := [name for name in balance if name not in FACETS]:
+        raise SettingsError("unknown way to balance", value=unknown[0], hint=f"known: {', '.join(FACETS)}")
     shares, wanted_formats = splits.shares_of(asked.split), formats.named(asked.format)
     wanted = combining.Wanted(wanted_formats, shares, balance, asked.seed, frozenset(words))
     benchmarks = Benchmarks.load(settings, workspace, asked.offline, functions=OF_FUNCTIONS)
