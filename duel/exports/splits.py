@@ -135,14 +135,10 @@ def without_shared_copies(division: Division, threshold: float) -> list[Dropped]
     return list(dropped.values())
 
 
-def groups_by_split(division: Division) -> dict[str, set[str]]:
-    names = iter(groups_of([example for part in division.parts.values() for example in part], division.by))
-    return {split: {next(names) for _ in part} for split, part in division.parts.items()}
-
-
 def check(division: Division) -> None:
     """Note the groups, and that none lies in two splits. Raises ExportError where one does."""
-    found = division.groups = groups_by_split(division)
+    names = iter(groups_of([example for part in division.parts.values() for example in part], division.by))
+    found = division.groups = {split: {next(names) for _ in part} for split, part in division.parts.items()}
     seen: dict[str, str] = {}
     for split, groups in found.items():
         for group in sorted(groups):

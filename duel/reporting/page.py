@@ -1,11 +1,8 @@
 """index.html: one file that needs nothing else. The rows are read first, the details of a turn when it is opened.
 
-Everything that comes from outside travels as compressed JSON in base64, so no text of it can meet the HTML parser, and
-the page's script puts it on the screen as text nodes only. A content security policy forbids every load, so that even
-a mistake could not fetch or run anything.
-
-Above `BESIDE_TURNS` turns all of it lies in script files beside the page, which loads those that it needs: scripts are
-all that a page from disk may load. The policy then lets the page's own script add further ones, and nothing else.
+Everything from outside travels as compressed JSON in base64, so that no text of it meets the HTML parser, and becomes
+text nodes only; a content security policy forbids every load. Above `BESIDE_TURNS` turns it lies in script files beside
+the page, all that a page from disk may load: the policy then lets the page's own script add those, and nothing else.
 """
 
 import base64
@@ -17,14 +14,13 @@ from typing import Any
 
 import orjson
 
-from duel.records import DIMENSIONS, Answer, Commit, Leak, Side, Verdict
+from duel.records import DIMENSIONS, Answer, Leak, Side, Verdict
 from duel.reporting import page_file
 from duel.reporting.charts import Drawing, page_colours
 from duel.reporting.listed_turns import Judged, ListedTurn, issue_of
 from duel.reporting.markdown import OFFLINE_TITLE
-from duel.reporting.parts import ReportPart
 from duel.reporting.report_sections import confidence, gates
-from duel.reporting.wording import script_json, shorten, xml
+from duel.reporting.wording import ReportPart, script_json, shorten, xml
 from duel.workspace import Workspace
 
 BESIDE_TURNS = 20_000
@@ -233,7 +229,17 @@ class Details:
             "replies": replies,
             "models": {side: made.model for side in SIDES if (made := answer.made(side))},
             "rewrite": cut(judged.kept().challenger, each) if judged.lineage else None,
-            "others": _others(answer, self._limit // 30),
+            # [side, id, what became of it, text] of each candidate that was not chosen; six at most.
+            "others": [
+                [
+                    one.side,
+                    shorten(one.id, 40),
+                    shorten(f"{why.outcome} to {why.to}".removesuffix(" to "), 60),
+                    cut(one.text, self._limit // 30),
+                ]
+                for one in [one for one in answer.candidates if one.selection and not one.chosen][:6]
+                if (why := one.selection)
+            ],
             "leaks": findings(answer, replies["challenger"]),
             "protocol": [shorten(f"{problem.rule} {problem.detail}".strip(), 200) for problem in problems[:20]],
             "votes": [
@@ -247,7 +253,14 @@ class Details:
             ],
             "attempts": [shorten(f"{a.get('side', '')}: {a.get('kind', '')}", 80) for a in score.attempts[:20]],
             "issue": cut(issue_of(answer, judged.commit), small),
-            "pull": _pull(judged.commit, small) if judged.commit else None,
+            "pull": {
+                "number": pull.pull_number,
+                "description": cut(pull.description, small // 3),
+                "files": [shorten(f"{file.path} +{file.additions} -{file.deletions}", 200) for file in pull.files[:50]],
+                "patch": cut("\n".join(filter(None, (pull.patch, pull.test_patch))), small),
+            }
+            if (pull := judged.commit)
+            else None,
             "observed": {
                 side: {
                     "printed": cut(one.printed, small),
@@ -274,16 +287,6 @@ class Details:
             [m.role, systems.setdefault(m.content, len(systems)) if m.role == "system" else cut(m.content, limit)]
             for m in answer.messages
         ]
-
-
-def _others(answer: Answer, limit: int) -> list[list[Any]]:
-    """[side, id, what became of it, text] of each candidate that was not chosen; six at most."""
-    found = [(one, one.selection) for one in answer.candidates if one.selection and not one.chosen]
-    rows: list[list[Any]] = []
-    for one, why in found[:6]:
-        became = f"{why.outcome} to {why.to}".removesuffix(" to ")
-        rows.append([one.side, shorten(one.id, 40), shorten(became, 60), cut(one.text, limit)])
-    return rows
 
 
 def findings(answer: Answer, shown: Text) -> list[dict[str, Any]]:
@@ -313,12 +316,3 @@ def _mark(reply: str, leak: Leak, shown: Text) -> list[int] | None:
     if not value or start < 0 or end > len(shown if isinstance(shown, str) else shown[0]):
         return None
     return [len(reply[:place].encode("utf-16-le", "surrogatepass")) // 2 for place in (start, end)]
-
-
-def _pull(commit: Commit, limit: int) -> dict[str, Any]:
-    return {
-        "number": commit.pull_number,
-        "description": cut(commit.description, limit // 3),
-        "files": [shorten(f"{file.path} +{file.additions} -{file.deletions}", 200) for file in commit.files[:50]],
-        "patch": cut("\n".join(filter(None, (commit.patch, commit.test_patch))), limit),
-    }

@@ -7,10 +7,23 @@ from typing import Any
 from duel.command import say
 from duel.errors import printable
 from duel.records import Gate, People, Verdict
-from duel.reporting.parts import Outside, ReportPart, Table
 from duel.reporting.run_sections import buckets, execution, groups, made_of, refining, yields
 from duel.reporting.tally import SourceCounts
-from duel.reporting.wording import NO_DATA, count, delta_points, known, plain, points, score, share, signed, size
+from duel.reporting.wording import (
+    NO_DATA,
+    Outside,
+    ReportPart,
+    Table,
+    count,
+    delta_points,
+    known,
+    plain,
+    points,
+    score,
+    share,
+    signed,
+    size,
+)
 
 SHARES, POINTS = {"parsed_fraction", "leak_fraction"}, {"margin", "people_margin"}
 DELTAS = {"lcb", "people_lcb", "missing_votes", "people_missing"}
