@@ -38,6 +38,12 @@ TEXT_CHARACTERS = 6_000  # of a reply that search looks at
 SIDES: tuple[Side, ...] = ("king", "challenger", "assistant")
 PART_TURNS = 5_000  # turns whose rows are read at a time, best first: the first of them show the page
 Text = str | list[Any]  # a whole one, or [start, number of characters left out, end]
+NEXT_STEPS = {
+    "offline": ["This was the bundled sample. What would the real thing cost?", "duel run --plan"],
+    "accepted": ["Write training sets of the kept turns:", "duel export --format sft-completion,dpo --split 90/10"],
+    "undecided": ["Too little was judged to decide. Raise `[sample] n` and go on; what is there is kept:", "duel run"],
+    "rejected": ["Read the worst turns below. Single turns of `final/` can be trained on all the same:", "duel export"],
+}
 SCRIPTS = "text glossary data bash diff reply overview list save issue turn app".split()
 
 
@@ -163,7 +169,8 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPa
         "level": confidence(verdict),
         "turns": summary["turns"]["judged"],
         "judges": [judge.judge for judge in verdict.judges],
-        "next": next_step(verdict.decision, summary),
+        # [what a reader may do now, the command for it]
+        "next": NEXT_STEPS.get("offline" if summary["offline"] else verdict.decision, NEXT_STEPS["rejected"]),
         "gates": ReportPart("Gates", [gates(verdict)]).plain(),
         "held": [gate.held for gate in verdict.gates],
         "sections": [section.plain() for section in shown],
@@ -171,17 +178,6 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPa
         "repositories": sorted(group["name"] for group in summary["groups"]["repo"]),
         "dimensions": DIMENSIONS,
     }
-
-
-def next_step(decision: str, summary: Mapping[str, Any]) -> list[str]:
-    """[what a reader may do now, the command for it]."""
-    if summary["offline"]:
-        return ["This was the bundled sample. What would the real thing cost?", "duel run --plan"]
-    if decision == "accepted":
-        return ["Write training sets of the kept turns:", "duel export --format sft-completion,dpo --split 90/10"]
-    if decision == "undecided":
-        return ["Too little was judged to decide. Raise `[sample] n` and go on; what is there is kept:", "duel run"]
-    return ["Read the worst turns below. Single turns of `final/` can be trained on all the same:", "duel export"]
 
 
 def cut(text: str, limit: int) -> Text:

@@ -33,20 +33,9 @@ SAID = {"turns", "minimum detectable margin", "noise floor", "chance of a false 
 
 def sections(verdict: Verdict, summary: dict[str, Any], costs: Mapping[str, SourceCounts]) -> list[ReportPart]:
     """Everything between the verdict and the list of turns, in reading order; empty sections are left out."""
-    found = [
-        buckets(summary),
-        yields(costs),
-        certainty(verdict),
-        repeats(verdict),
-        judges(verdict),
-        execution(summary["execution"]),
-        refining(summary["refining"]),
-        what_if(verdict),
-        *groups(summary),
-        bias(verdict),
-        made_of(verdict, summary),
-        *(people_sections(verdict.people) if verdict.people is not None else ()),
-    ]
+    found = [buckets(summary), yields(costs), certainty(verdict), repeats(verdict), judges(verdict)]
+    found += [execution(summary["execution"]), refining(summary["refining"]), what_if(verdict), *groups(summary)]
+    found += [bias(verdict), made_of(verdict, summary), *(people_sections(verdict.people) if verdict.people else ())]
     return [section for section in found if section.tables or section.notes]
 
 
