@@ -36,6 +36,8 @@ _VERDICT_KEYS = (
 # Repositories that the card lists by name; rows.jsonl has them all.
 LISTED_REPOSITORIES = 20
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+# A Hub id, which stands in YAML as it is.
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!])")
 
 
@@ -97,6 +99,9 @@ def gather(
 
 
 def render(export: Export, facts: Mapping[str, Any]) -> str:
+    rows = max(sum(done.rows.values()) for done in export.written)
+    # A name with a slash can be a local path as well; local files have a revision of their own kind, or none.
+    known = [source for source in facts["sources"] if source["revision"] and _HUB_ID.fullmatch(source["dataset"])]
     title = "Coding-agent turns kept by LLM-judged duels" if facts["judges"] else "Coding-agent trajectories"
     text = template(
         __package__,
@@ -107,7 +112,8 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
         facts=facts,
         written=export.written,
         names={done.format.name for done in export.written},
-        header=_header(export, facts, title),
+        size_category=next((name for limit, name in _SIZES if rows < limit), "1M<n<10M"),
+        on_hub=[source["dataset"] for source in known if not source["revision"].startswith("local-")],
         title=title,
         total=sum(part["examples"] for part in facts["splits"].values()),
         notes=lambda done: recipes.notes(done.format, done.figures(), export.measure.tokens.name, folder=True),
@@ -130,40 +136,6 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
 
 def template(package: str, **filters: Any) -> Template:
     return recipes.template(package, "card.md.txt", n="{:,}".format, text=escaped, **filters)
-
-
-def _header(export: Export, facts: Mapping[str, Any], title: str) -> str:
-    from huggingface_hub import DatasetCardData
-
-    rows = max(sum(done.rows.values()) for done in export.written)
-    # A name with a slash can be a local path as well; local files have a revision of their own kind, or none.
-    known = [source for source in facts["sources"] if source["revision"] and "/" in source["dataset"]]
-    on_hub = [source["dataset"] for source in known if not source["revision"].startswith("local-")]
-    configs: list[dict[str, Any]] = []
-    infos: list[dict[str, Any]] = []
-    for done in export.written:
-        name = done.format.name
-        files = {split: f"{name}/{split}.parquet" for split in done.rows}
-        configs.append({"config_name": name, "data_files": [{"split": s, "path": path} for s, path in files.items()]})
-        sizes = {split: int(export.files[path]["bytes"]) for split, path in files.items()}
-        splits = [{"name": s, "num_bytes": sizes[s], "num_examples": count} for s, count in done.rows.items()]
-        size = sum(sizes.values())
-        infos.append({"config_name": name, "splits": splits, "download_size": size, "dataset_size": size})
-    configs[0]["default"] = True
-    data = DatasetCardData(
-        language=["en"],
-        license="other",
-        license_name="per-repository",
-        license_link="README.md#licenses",
-        pretty_name=title,
-        size_categories=[next((name for limit, name in _SIZES if rows < limit), "1M<n<10M")],
-        task_categories=["text-generation"],
-        tags=["agent", "code", "swe", *(done.format.name for done in export.written)],
-        source_datasets=on_hub or None,
-        configs=configs,
-        dataset_info=infos,
-    )
-    return f"{data.to_yaml()}\n"
 
 
 def _counts(reasons: Mapping[str, int]) -> str:

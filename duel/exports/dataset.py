@@ -1,9 +1,7 @@
 """One export: the rows of every format and split, the card, the manifest, and the one moment they reach the disk.
 
-Rows are written as JSON lines and as Parquet, the same rows to the same bytes. In Parquet, objects with free keys (the
-arguments of a tool call, a tool's schema) are columns of JSON (`arrow.json`, Parquet's JSON type). A struct would give
-every row the keys of all others, filled with null: `datasets` reads the JSON back as objects, other readers see JSON
-text.
+In Parquet, objects with free keys (the arguments of a tool call) are columns of JSON (`arrow.json`): a struct gives
+every row the keys of all others, filled with null. `datasets` reads objects back, other readers JSON text.
 """
 
 from __future__ import annotations
@@ -56,6 +54,10 @@ class Written:
 
     def figures(self) -> dict[str, Any]:
         return lengths.figures(self.lengths)
+
+    def parquet_bytes(self) -> dict[str, int]:
+        """The size of each split's file."""
+        return {split: int(self.files[f"{self.name}/{split}.parquet"]["bytes"]) for split in self.rows}
 
     def line(self) -> str:
         splits = ", ".join(f"{split} {count:,}" for split, count in self.rows.items())

@@ -29,13 +29,10 @@ class Estimate:
     def count(self, sequence: list[Any] | str, tools: Sequence[Any] = ()) -> int:
         if isinstance(sequence, str):
             return history.estimate_tokens(sequence)
-        framed = sum(history.TOKENS_PER_MESSAGE + self._message(message) for message in sequence)
-        return framed + (history.estimate_tokens(json.dumps(tools, ensure_ascii=False)) if tools else 0)
-
-    def _message(self, message: Mapping[str, Any]) -> int:
-        parts = message.get("content"), message.get("reasoning_content"), message.get("tool_calls")
-        texts = [part if isinstance(part, str) else json.dumps(part, ensure_ascii=False) for part in parts if part]
-        return sum(map(history.estimate_tokens, texts))
+        keys = ("content", "reasoning_content", "tool_calls")
+        parts = [*(part for message in sequence for key in keys if (part := message.get(key))), *[tools] * bool(tools)]
+        texts = (part if isinstance(part, str) else json.dumps(part, ensure_ascii=False) for part in parts)
+        return history.TOKENS_PER_MESSAGE * len(sequence) + sum(map(history.estimate_tokens, texts))
 
 
 class Tokenizer(Estimate):
@@ -122,12 +119,9 @@ class Measure:
     def _lengths(self, form: Format, row: Mapping[str, Any]) -> tuple[int, ...]:
         tools = as_object(row["tools"]) if row.get("tools") else ()
         frame = EMPTY_THOUGHT if form.trl_flags.get("assistant_only_loss") else 0
-        found = []
-        for sequence in sequences(row):
-            chat = [] if isinstance(sequence, str) else sequence
-            framed = frame * sum(message["role"] == "assistant" for message in chat)
-            found.append(self.tokens.count(sequence, tools) + framed)
-        return tuple(found)
+        found = sequences(row)
+        turns = (0 if isinstance(one, str) else sum(message["role"] == "assistant" for message in one) for one in found)
+        return tuple(self.tokens.count(one, tools) + frame * count for one, count in zip(found, turns, strict=True))
 
     def _fitted(self, form: Format, example: Example, longest: int, limit: int) -> Example:
         """The example with a shorter history: the room goes down by what is too much until the rows fit."""

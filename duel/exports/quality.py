@@ -1,15 +1,11 @@
-"""The steps between what was read and what is written: what is left out, each with its reason, paired, or rewritten.
-
-Left out: leaks, contamination, licenses, copies, excess. Paired: a run that resolved its pull request and one that
-failed it, nearest in length first. Rewritten: secrets, control tokens, and where a thought stands.
-"""
+"""The steps between what was read and what is written: what is left out, each with its reason, paired, or rewritten."""
 
 import hashlib
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from duel import chat_tokens, placement, turn
@@ -26,6 +22,7 @@ from duel.settings import Settings
 # Why an example is left out: (slug, detail); None where it stays.
 Verdict = Callable[[Example], tuple[str, str] | None]
 
+FILTERS = ("error-recovery", "success")
 PAIR_FORMATS = frozenset({"dpo", "kto", "reward"})
 
 
@@ -63,23 +60,19 @@ def unchecked(benchmarks: Benchmarks) -> list[str]:
     return [f"not checked for contamination by {', '.join(names)}: {why}" for why, names in by_reason.items()]
 
 
-def filters_of(text: str) -> dict[str, Verdict]:
+def filters_of(text: str) -> dict[str, Step]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in [name for name in names if name not in FILTERS]:
         raise UserError("unknown filter", where="--filter", value=name, hint=f"known: {', '.join(FILTERS)}")
-    return {name: FILTERS[name] for name in names}
+    return {name: kept_where(partial(_filtered, by=name)) for name in names}
 
 
-def _successful(example: Example) -> tuple[str, str] | None:
+def _filtered(example: Example, by: str) -> tuple[str, str] | None:
+    if by == "error-recovery":
+        spans = recovery.examine(example).spans
+        return None if spans else ("no-error-recovery", "no error was followed by its success")
     outcome, evidence = recovery.outcome_of(example)
     return None if outcome == "success" else (f"outcome-{outcome}", evidence)
-
-
-def _recovered(example: Example) -> tuple[str, str] | None:
-    return None if recovery.examine(example).spans else ("no-error-recovery", "no error was followed by its success")
-
-
-FILTERS: dict[str, Verdict] = {"error-recovery": _recovered, "success": _successful}
 
 
 def unique(examples: Sequence[Example]) -> Iterable[Example | Dropped]:

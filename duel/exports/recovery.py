@@ -142,27 +142,25 @@ class _Deed:
 
     @classmethod
     def of(cls, commands: Sequence[shell.Command]) -> _Deed:
-        names = [shown_output.program(command) for command in commands]
-        arguments = [command.words[3 if command.words[1:2] == ("-m",) else 1 :] for command in commands]
-        operands = [_operands(words) for words in arguments]
-        files = {path for command in commands for path in command.writes}
-        selected = []
-        for command, own in zip(commands, operands, strict=True):
+        names, operands, files, words = set[str](), set[str](), set[str](), list[str]()
+        selected, narrowed = list[str](), list[str]()
+        for command in commands:
+            name, arguments = shown_output.program(command), command.words[3 if command.words[1:2] == ("-m",) else 1 :]
+            own = _operands(arguments)
+            names.add(name)
+            operands.update(own)
+            files.update(command.writes)
+            words += [name, *arguments]
             for word in _file_words(command, own):
                 if (found := _NODE_ID.match(word)) and _PATH.fullmatch(found["file"]):
                     files.add(found["file"])
                     selected += [found["node"]] if found["node"] else []
                 elif "/" in word and _PATH.fullmatch(word):
                     files.add(word)
-        runs = [command.words for name, command in zip(names, commands, strict=True) if name in _TEST_RUNNERS]
-        narrowed = [f"-k {value}" for words in runs for flag, value in pairwise(words) if flag == "-k"]
-        return cls(
-            names=frozenset(names),
-            files=frozenset(map(_plain, files)),
-            operands=frozenset(word for own in operands for word in own),
-            selection=" ".join([*sorted(selected), *narrowed]),
-            words=tuple(word for name, words in zip(names, arguments, strict=True) for word in (name, *words)),
-        )
+            if name in _TEST_RUNNERS:
+                narrowed += [f"-k {value}" for flag, value in pairwise(command.words) if flag == "-k"]
+        selection = " ".join([*sorted(selected), *narrowed])
+        return cls(frozenset(names), frozenset(map(_plain, files)), frozenset(operands), selection, tuple(words))
 
 
 @dataclass(frozen=True)

@@ -107,9 +107,9 @@ def without_shared_copies(division: Division, threshold: float) -> list[Dropped]
 
     Compared is everything but the system prompt, which all of them share.
     """
-    everything = [(split, example) for split, part in division.parts.items() for example in part]
     if len(division.parts) < 2:
         return []
+    everything = [(split, example) for split, part in division.parts.items() for example in part]
     texts = (
         (example.id, "\n".join(message.content for message in example.messages if message.role != "system"))
         for _, example in everything
@@ -124,9 +124,8 @@ def without_shared_copies(division: Division, threshold: float) -> list[Dropped]
         for split, example in members:
             tokens[split] += example.tokens
         home = max(division.parts, key=tokens.__getitem__)
-        detail = f"a near-duplicate lies in {home}"
-        gone = [example.dropped("near-duplicate-across-splits", detail) for split, example in members if split != home]
-        dropped |= {one.id: one for one in gone}
+        for example in [example for split, example in members if split != home]:
+            dropped[example.id] = example.dropped("near-duplicate-across-splits", f"a near-duplicate lies in {home}")
     for split, part in division.parts.items():
         division.parts[split] = [example for example in part if example.id not in dropped]
         if not division.parts[split]:
@@ -135,14 +134,10 @@ def without_shared_copies(division: Division, threshold: float) -> list[Dropped]
     return list(dropped.values())
 
 
-def groups_by_split(division: Division) -> dict[str, set[str]]:
-    names = iter(groups_of([example for part in division.parts.values() for example in part], division.by))
-    return {split: {next(names) for _ in part} for split, part in division.parts.items()}
-
-
 def check(division: Division) -> None:
     """Note the groups, and that none lies in two splits. Raises ExportError where one does."""
-    found = division.groups = groups_by_split(division)
+    names = iter(groups_of([example for part in division.parts.values() for example in part], division.by))
+    found = division.groups = {split: {next(names) for _ in part} for split, part in division.parts.items()}
     seen: dict[str, str] = {}
     for split, groups in found.items():
         for group in sorted(groups):

@@ -20,8 +20,7 @@ from duel.records import Guided, GuidedRun
 from duel.registry import OFFLINE
 from duel.reporting import markdown, wording
 from duel.reporting.charts import WIDTH, Drawing, scale
-from duel.reporting.parts import Outside, ReportPart, Table
-from duel.reporting.wording import code
+from duel.reporting.wording import Outside, ReportPart, Table, code
 from duel.sources.mining.mined import RowWriter
 from duel.workspace import Workspace
 

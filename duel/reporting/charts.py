@@ -113,15 +113,8 @@ def page_colours(names: Mapping[str, str] | None = None) -> str:
 
 
 def draw(verdict: Verdict, tally: Tally, settings: Settings, costs: Mapping[str, SourceCounts]) -> dict[str, Drawing]:
-    charts = {
-        "score": scores(tally, settings),
-        "margin": margin(verdict),
-        "clusters": clusters(verdict, tally),
-        "metrics": metrics(verdict),
-        "order": order(verdict),
-        "length": length(tally),
-        "yield": yields(costs),
-    }
+    charts = {"score": scores(tally, settings), "margin": margin(verdict), "clusters": clusters(verdict, tally)}
+    charts |= {"metrics": metrics(verdict), "order": order(verdict), "length": length(tally), "yield": yields(costs)}
     return {name: chart for name, chart in charts.items() if chart is not None}
 
 

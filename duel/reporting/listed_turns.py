@@ -58,8 +58,7 @@ class ListedTurn:
 
     def settle(self, finals: placement.Representatives) -> None:
         """Inside `final/` one turn stands for its near-duplicates: the first to come."""
-        placed = placement.Placement(self.bucket, self.why, self.reason)
-        placed = finals.place(self.file, placed, self.duplicates_of)
+        placed = finals.place(self.file, placement.Placement(self.bucket, self.why, self.reason), self.duplicates_of)
         self.bucket, self.why, self.reason = placed.bucket, placed.reason, placed.slug
 
     def dropped(self) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from urllib.parse import quote
 from duel.records import DIMENSIONS, Verdict
 from duel.reporting.charts import Drawing
 from duel.reporting.listed_turns import ListedTurn
-from duel.reporting.parts import Outside, ReportPart, Table
 from duel.reporting.report_sections import gates
-from duel.reporting.wording import code, count, points, prose, score
+from duel.reporting.wording import Outside, ReportPart, Table, code, count, points, prose, score
 
 BANNER = (
     "> **OFFLINE STAND-IN: these figures mean nothing.** No model took part: rules that ship with the project wrote"

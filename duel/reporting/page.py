@@ -1,11 +1,8 @@
 """index.html: one file that needs nothing else. The rows are read first, the details of a turn when it is opened.
 
-Everything that comes from outside travels as compressed JSON in base64, so no text of it can meet the HTML parser, and
-the page's script puts it on the screen as text nodes only. A content security policy forbids every load, so that even
-a mistake could not fetch or run anything.
-
-Above `BESIDE_TURNS` turns all of it lies in script files beside the page, which loads those that it needs: scripts are
-all that a page from disk may load. The policy then lets the page's own script add further ones, and nothing else.
+Everything from outside travels as compressed JSON in base64, so that no text of it meets the HTML parser, and becomes
+text nodes only; a content security policy forbids every load. Above `BESIDE_TURNS` turns it lies in script files beside
+the page, all that a page from disk may load: the policy then lets the page's own script add those, and nothing else.
 """
 
 import base64
@@ -17,14 +14,13 @@ from typing import Any
 
 import orjson
 
-from duel.records import DIMENSIONS, Answer, Commit, Leak, Side, Verdict
+from duel.records import DIMENSIONS, Answer, Leak, Side, Verdict
 from duel.reporting import page_file
 from duel.reporting.charts import Drawing, page_colours
 from duel.reporting.listed_turns import Judged, ListedTurn, issue_of
 from duel.reporting.markdown import OFFLINE_TITLE
-from duel.reporting.parts import ReportPart
 from duel.reporting.report_sections import confidence, gates
-from duel.reporting.wording import script_json, shorten, xml
+from duel.reporting.wording import ReportPart, script_json, shorten, xml
 from duel.workspace import Workspace
 
 BESIDE_TURNS = 20_000
@@ -42,6 +38,12 @@ TEXT_CHARACTERS = 6_000  # of a reply that search looks at
 SIDES: tuple[Side, ...] = ("king", "challenger", "assistant")
 PART_TURNS = 5_000  # turns whose rows are read at a time, best first: the first of them show the page
 Text = str | list[Any]  # a whole one, or [start, number of characters left out, end]
+NEXT_STEPS = {
+    "offline": ["This was the bundled sample. What would the real thing cost?", "duel run --plan"],
+    "accepted": ["Write training sets of the kept turns:", "duel export --format sft-completion,dpo --split 90/10"],
+    "undecided": ["Too little was judged to decide. Raise `[sample] n` and go on; what is there is kept:", "duel run"],
+    "rejected": ["Read the worst turns below. Single turns of `final/` can be trained on all the same:", "duel export"],
+}
 SCRIPTS = "text glossary data bash diff reply overview list save issue turn app".split()
 
 
@@ -167,7 +169,8 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPa
         "level": confidence(verdict),
         "turns": summary["turns"]["judged"],
         "judges": [judge.judge for judge in verdict.judges],
-        "next": next_step(verdict.decision, summary),
+        # [what a reader may do now, the command for it]
+        "next": NEXT_STEPS.get("offline" if summary["offline"] else verdict.decision, NEXT_STEPS["rejected"]),
         "gates": ReportPart("Gates", [gates(verdict)]).plain(),
         "held": [gate.held for gate in verdict.gates],
         "sections": [section.plain() for section in shown],
@@ -175,17 +178,6 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPa
         "repositories": sorted(group["name"] for group in summary["groups"]["repo"]),
         "dimensions": DIMENSIONS,
     }
-
-
-def next_step(decision: str, summary: Mapping[str, Any]) -> list[str]:
-    """[what a reader may do now, the command for it]."""
-    if summary["offline"]:
-        return ["This was the bundled sample. What would the real thing cost?", "duel run --plan"]
-    if decision == "accepted":
-        return ["Write training sets of the kept turns:", "duel export --format sft-completion,dpo --split 90/10"]
-    if decision == "undecided":
-        return ["Too little was judged to decide. Raise `[sample] n` and go on; what is there is kept:", "duel run"]
-    return ["Read the worst turns below. Single turns of `final/` can be trained on all the same:", "duel export"]
 
 
 def cut(text: str, limit: int) -> Text:
@@ -233,7 +225,17 @@ class Details:
             "replies": replies,
             "models": {side: made.model for side in SIDES if (made := answer.made(side))},
             "rewrite": cut(judged.kept().challenger, each) if judged.lineage else None,
-            "others": _others(answer, self._limit // 30),
+            # [side, id, what became of it, text] of each candidate that was not chosen; six at most.
+            "others": [
+                [
+                    one.side,
+                    shorten(one.id, 40),
+                    shorten(f"{why.outcome} to {why.to}".removesuffix(" to "), 60),
+                    cut(one.text, self._limit // 30),
+                ]
+                for one in [one for one in answer.candidates if one.selection and not one.chosen][:6]
+                if (why := one.selection)
+            ],
             "leaks": findings(answer, replies["challenger"]),
             "protocol": [shorten(f"{problem.rule} {problem.detail}".strip(), 200) for problem in problems[:20]],
             "votes": [
@@ -247,7 +249,14 @@ class Details:
             ],
             "attempts": [shorten(f"{a.get('side', '')}: {a.get('kind', '')}", 80) for a in score.attempts[:20]],
             "issue": cut(issue_of(answer, judged.commit), small),
-            "pull": _pull(judged.commit, small) if judged.commit else None,
+            "pull": {
+                "number": pull.pull_number,
+                "description": cut(pull.description, small // 3),
+                "files": [shorten(f"{file.path} +{file.additions} -{file.deletions}", 200) for file in pull.files[:50]],
+                "patch": cut("\n".join(filter(None, (pull.patch, pull.test_patch))), small),
+            }
+            if (pull := judged.commit)
+            else None,
             "observed": {
                 side: {
                     "printed": cut(one.printed, small),
@@ -274,16 +283,6 @@ class Details:
             [m.role, systems.setdefault(m.content, len(systems)) if m.role == "system" else cut(m.content, limit)]
             for m in answer.messages
         ]
-
-
-def _others(answer: Answer, limit: int) -> list[list[Any]]:
-    """[side, id, what became of it, text] of each candidate that was not chosen; six at most."""
-    found = [(one, one.selection) for one in answer.candidates if one.selection and not one.chosen]
-    rows: list[list[Any]] = []
-    for one, why in found[:6]:
-        became = f"{why.outcome} to {why.to}".removesuffix(" to ")
-        rows.append([one.side, shorten(one.id, 40), shorten(became, 60), cut(one.text, limit)])
-    return rows
 
 
 def findings(answer: Answer, shown: Text) -> list[dict[str, Any]]:
@@ -313,12 +312,3 @@ def _mark(reply: str, leak: Leak, shown: Text) -> list[int] | None:
     if not value or start < 0 or end > len(shown if isinstance(shown, str) else shown[0]):
         return None
     return [len(reply[:place].encode("utf-16-le", "surrogatepass")) // 2 for place in (start, end)]
-
-
-def _pull(commit: Commit, limit: int) -> dict[str, Any]:
-    return {
-        "number": commit.pull_number,
-        "description": cut(commit.description, limit // 3),
-        "files": [shorten(f"{file.path} +{file.additions} -{file.deletions}", 200) for file in commit.files[:50]],
-        "patch": cut("\n".join(filter(None, (commit.patch, commit.test_patch))), limit),
-    }

@@ -7,10 +7,23 @@ from typing import Any
 from duel.command import say
 from duel.errors import printable
 from duel.records import Gate, People, Verdict
-from duel.reporting.parts import Outside, ReportPart, Table
 from duel.reporting.run_sections import buckets, execution, groups, made_of, refining, yields
 from duel.reporting.tally import SourceCounts
-from duel.reporting.wording import NO_DATA, count, delta_points, known, plain, points, score, share, signed, size
+from duel.reporting.wording import (
+    NO_DATA,
+    Outside,
+    ReportPart,
+    Table,
+    count,
+    delta_points,
+    known,
+    plain,
+    points,
+    score,
+    share,
+    signed,
+    size,
+)
 
 SHARES, POINTS = {"parsed_fraction", "leak_fraction"}, {"margin", "people_margin"}
 DELTAS = {"lcb", "people_lcb", "missing_votes", "people_missing"}
@@ -20,20 +33,9 @@ SAID = {"turns", "minimum detectable margin", "noise floor", "chance of a false 
 
 def sections(verdict: Verdict, summary: dict[str, Any], costs: Mapping[str, SourceCounts]) -> list[ReportPart]:
     """Everything between the verdict and the list of turns, in reading order; empty sections are left out."""
-    found = [
-        buckets(summary),
-        yields(costs),
-        certainty(verdict),
-        repeats(verdict),
-        judges(verdict),
-        execution(summary["execution"]),
-        refining(summary["refining"]),
-        what_if(verdict),
-        *groups(summary),
-        bias(verdict),
-        made_of(verdict, summary),
-        *(people_sections(verdict.people) if verdict.people is not None else ()),
-    ]
+    found = [buckets(summary), yields(costs), certainty(verdict), repeats(verdict), judges(verdict)]
+    found += [execution(summary["execution"]), refining(summary["refining"]), what_if(verdict), *groups(summary)]
+    found += [bias(verdict), made_of(verdict, summary), *(people_sections(verdict.people) if verdict.people else ())]
     return [section for section in found if section.tables or section.notes]
 
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from duel.records import Verdict
-from duel.reporting.parts import Outside, ReportPart, Table
 from duel.reporting.tally import SourceCounts, ratio
-from duel.reporting.wording import NO_DATA, count, dollars, known, share, signed
+from duel.reporting.wording import NO_DATA, Outside, ReportPart, Table, count, dollars, known, share, signed
 
 # Rows of a table by repository or license; the rest is summed in one row, and index.html filters by any of them.
 GROUP_ROWS = 20

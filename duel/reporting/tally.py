@@ -211,7 +211,14 @@ class Tally:
                 "leaking": self.leaking if self.audited else None,
                 "flipped": self.flipped,
             },
-            "groups": {name: _group_rows(groups) for name, groups in self.groups.items()},
+            "groups": {
+                name: [
+                    {"name": key, "turns": one.buckets.total(), "parsed": one.scores.number, "score": one.scores.value}
+                    | {bucket: one.buckets[bucket] for bucket in BUCKETS}
+                    for key, one in sorted(groups.items(), key=lambda item: (-item[1].buckets.total(), item[0]))
+                ]
+                for name, groups in self.groups.items()
+            },
             "judge_metrics": {judge.judge: judge.by_metric for judge in verdict.judges},
             "execution": self.executed.summary(recorded(workspace, "execute.json")),
             "refining": rounds,
@@ -232,15 +239,6 @@ class Tally:
         rows += [("judge", j.judge, j.calls, j.input_tokens, j.output_tokens, j.cost) for j in verdict.judges]
         names = ("role", "model", "calls", "input_tokens", "output_tokens", "cost")
         return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def _group_rows(groups: dict[str, Group]) -> list[dict[str, Any]]:
-    ordered = sorted(groups.items(), key=lambda item: (-item[1].buckets.total(), item[0]))
-    return [
-        {"name": name, "turns": group.buckets.total(), "parsed": group.scores.number, "score": group.scores.value}
-        | {bucket: group.buckets[bucket] for bucket in BUCKETS}
-        for name, group in ordered
-    ]
 
 
 def left_out(dropped: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,8 +1,14 @@
-"""Words on the pages: figures with unit and sign, what short names stand for, and text from outside made harmless."""
+"""What pages are made of: figures in words, text from outside made harmless, and sections with tables of both.
+
+report.md and index.html show the same sections.
+"""
+
+from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -38,10 +44,13 @@ def dollars(value: float | None) -> str:
 
 
 @cache
+def _named(file: str) -> dict[str, dict[str, Any]]:
+    return tomllib.loads(page_file(f"{file}.toml"))
+
+
 def known(kind: str) -> dict[str, Any]:
     """What the short names of a kind stand for, as `page/words.toml` has it."""
-    words: dict[str, Any] = tomllib.loads(page_file("words.toml"))[kind]
-    return words
+    return _named("words")[kind]
 
 
 def visible(text: str) -> str:
@@ -92,3 +101,66 @@ def script_json(value: Any) -> str:
     for character in "<>&\u2028\u2029":
         payload = payload.replace(character, f"\\u{ord(character):04x}")
     return payload
+
+
+class Outside(str):
+    """A cell's text that comes from a model, a dataset or a file: a page shows it and never reads it as markup."""
+
+    __slots__ = ()
+
+
+# How a table's cell is told, by its unit in `page/tables.toml`; "words" and "figure" are told already.
+UNITS: dict[str, Callable[[Any], str]] = {
+    "text": Outside,
+    "words": lambda cell: cell,
+    "figure": lambda cell: cell,
+    "dollars": dollars,
+    "count": count,
+    "score": score,
+    "share": share,
+    "points": points,
+    "delta_points": delta_points,
+    "signed": signed,
+    "plain": plain,
+}
+
+
+@dataclass
+class Table:
+    """Cells are text; figures are formatted already. The columns in `right` hold figures."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: Sequence[int] = ()
+    caption: str = ""
+
+    @classmethod
+    def of(cls, name: str, records: Iterable[Any], about: str = "", caption: str = "") -> Table:
+        """A row for each record or mapping, as `page/tables.toml` has the table `name`."""
+        heads = [(head.format(about), *told.split()) for head, told in _named("tables")[name].items()]
+        rows = []
+        for record in records:
+            fields = record if isinstance(record, Mapping) else vars(record)
+            rows.append([UNITS[unit](fields[key]) for _, unit, key in heads])
+        right = [place for place, (_, unit, _) in enumerate(heads) if unit not in ("text", "words")]
+        return cls([head for head, *_ in heads], rows, right, caption)
+
+
+@dataclass
+class ReportPart:
+    """A heading, its tables, and what is to be said below them (our own sentences; `code` in backticks)."""
+
+    title: str
+    tables: list[Table] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, table: Table) -> None:
+        self.tables += [table] * bool(table.rows)
+
+    def plain(self) -> dict[str, Any]:
+        """The section as JSON for the page; a cell from outside becomes a list of one, to be set in monospace."""
+        tables = []
+        for table in self.tables:
+            rows = [[[cell] if isinstance(cell, Outside) else cell for cell in row] for row in table.rows]
+            tables.append(vars(table) | {"rows": rows, "right": list(table.right)})
+        return {"title": self.title, "tables": tables, "notes": self.notes}

@@ -93,8 +93,7 @@ def steps(
     paired = quality.PAIR_FORMATS.issuperset(asked.format.split(","))
     if told and paired and not any(example.refused for example in examples):
         found["pairs of runs"] = quality.in_pairs(asked.pairs_per_instance)
-    for name, verdict in quality.filters_of(asked.filter).items():
-        found[f"filter {name}"] = quality.kept_where(verdict)
+    found |= {f"filter {name}": step for name, step in quality.filters_of(asked.filter).items()}
     if settings.audit.scrub_secrets:
         found["secrets"] = scrubber.step
     if asked.chat_tokens != "none":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from duel.errors import ItemError
 from duel.exports.example import Example
 from duel.exports.formats import FORMATS
 from duel.exports.lengths import EMPTY_THOUGHT, Estimate, Measure, figures
-from duel.history import MARKER
+from duel.history import MARKER, TOKENS_PER_MESSAGE
 from duel.records import Candidate, Kept, Message
 from duel.workspace import Workspace
 from tests.exports.conftest import example, files, manifest, put_turn, rows, turn
@@ -186,8 +186,9 @@ def test_every_losing_candidate_is_a_pair(export: Callable[..., Any], workspace:
 class ManyTokensInNewTurns(Estimate):
     """A tokenizer that is unlike the estimate: sparse in the old turns, dense in the new ones."""
 
-    def _message(self, message: Mapping[str, Any]) -> int:
-        return len(message["content"]) if "dense" in message["content"] else len(message["content"]) // 20
+    def count(self, sequence: list[Any] | str, tools: Sequence[Any] = ()) -> int:
+        texts = [message["content"] for message in sequence]
+        return sum(TOKENS_PER_MESSAGE + (len(text) if "dense" in text else len(text) // 20) for text in texts)
 
 
 @pytest.mark.parametrize("limit", [1_000, 9_000, 19_600, 19_700, 19_780])

@@ -92,7 +92,7 @@ def test_one_split_has_no_copies_to_part_and_the_check_counts_the_groups() -> No
     two = Division({"train": many({"acme/a": 2, "acme/b": 1}), "test": many({"acme/c": 1})}, "repo", ["other"])
     splits.check(two)
     assert two.notes == ["3 repositories, none in two splits: train 2, test 1", "other"]
-    assert splits.groups_by_split(two) == {"train": {"acme/a", "acme/b"}, "test": {"acme/c"}}
+    assert two.groups == {"train": {"acme/a", "acme/b"}, "test": {"acme/c"}}
 
 
 def test_a_copy_that_goes_is_named_with_the_split_that_keeps_its_twin() -> None:

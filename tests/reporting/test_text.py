@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from duel.reporting.markdown import table
-from duel.reporting.parts import Outside, Table
-from duel.reporting.wording import code, prose, script_json, visible, xml
+from duel.reporting.wording import Outside, Table, code, prose, script_json, visible, xml
 from tests.reporting.hostile import ATTACKS
 
 MARKUP = st.lists(

@@ -1,15 +1,9 @@
 """Formats of tool calls: three dialects of chat, and two of whole trajectories as steps, with the rules beyond types.
 
-OpenAI's (`arguments` is JSON text), TRL's (an object: with JSON text seven of the thirteen chat templates tried fail
-and three encode it twice) and Anthropic's (content as blocks: the system prompt at the top, strict
-alternation, all results of a turn first in the next message, no thinking blocks, which need their signature).
-Each rule raises ItemError whose reason is a short slug.
-
-ATIF-v1.7 is the Agent Trajectory Interchange Format (Harbor RFC 0001). Harbor takes 1.0 to 1.8, the Agent Data Protocol
-only 1.7, and the two name a step's cost differently: so version 1.7 and no cost. Every model forbids unknown keys.
-
-CodeAct's steps are columns, for its action is bash, where CodeActInstruct has Python in `<execute>` tags. That keeps
-successful trajectories with at least one clean execution; `has_error_recovery` is stricter.
+TRL's `arguments` are an object: with OpenAI's JSON text 7 of 13 chat templates fail and 3 encode it twice.
+ATIF is the Agent Trajectory Interchange Format (Harbor RFC 0001): Harbor takes 1.0 to 1.8, the Agent Data Protocol only
+1.7, and the two name a step's cost differently, so version 1.7 and no cost. CodeAct's steps are columns, for its action
+is bash, where CodeActInstruct has Python in `<execute>` tags.
 """
 
 import json
@@ -31,8 +25,7 @@ _ANTHROPIC_ID = re.compile(r"[a-zA-Z0-9_-]+")
 
 def write_openai(example: Example) -> Row:
     """A row for OpenAI: results follow their calls at once; of a duel's turn only the last message has weight 1."""
-    entries = dialogue.parse(example.messages)
-    messages = [message.model_dump(exclude_unset=True) for message in dialogue.to_messages(entries)]
+    entries, messages, tools = _native(example)
     for message in messages:
         message.pop("name", None)
         for call in message.get("tool_calls", ()):
@@ -42,18 +35,20 @@ def write_openai(example: Example) -> Row:
             message["weight"] = 0
     return {
         "messages": messages,
-        "tools": dialogue.tools_for(entries, example.tools),
+        "tools": tools,
         "parallel_tool_calls": any(isinstance(e, AgentReply) and len(e.calls) > 1 for e in entries),
     }
 
 
 def write_trl(example: Example) -> Row:
+    _, messages, tools = _native(example)
+    return {**provenance(example), "messages": messages, "tools": json.dumps(tools, ensure_ascii=False)}
+
+
+def _native(example: Example) -> tuple[list[Entry], list[Row], list[Row]]:
     entries = dialogue.parse(example.messages)
-    return {
-        **provenance(example),
-        "messages": [message.model_dump(exclude_unset=True) for message in dialogue.to_messages(entries)],
-        "tools": json.dumps(dialogue.tools_for(entries, example.tools), ensure_ascii=False),
-    }
+    messages = [message.model_dump(exclude_unset=True) for message in dialogue.to_messages(entries)]
+    return entries, messages, dialogue.tools_for(entries, example.tools)
 
 
 def read(row: Mapping[str, Any]) -> Turns:
@@ -132,16 +127,12 @@ def tool_chat(row: Mapping[str, Any]) -> None:
             continue
         require(not waiting, "unanswered-tool-call", "a call is followed by something else than its result")
         calls = message.get("tool_calls") or []
-        require(not calls or role == "assistant", "misplaced-tool-call", "only the assistant calls tools")
         empty = role == "assistant" and not calls and not message.get("content")
         require(not empty, "empty-turn", "a turn says and does nothing")
         late = role == "system" and any(before["role"] != "system" for before in messages[:position])
         require(not late, "late-system", "a system message inside the talk")
-        waiting = [call["id"] for call in calls]
-        require(len(set(waiting)) == len(waiting) and not ids & set(waiting), "repeated-call-id", "a call id repeats")
-        ids.update(waiting)
+        waiting = _called(role, {call["id"]: call["function"]["name"] for call in calls}, len(calls), ids, declared)
         for call in calls:
-            require(call["function"]["name"] in declared, "undeclared-tool", "a tool is called and not declared")
             try:
                 arguments = as_object(call["function"]["arguments"])
             except ValueError:
@@ -170,14 +161,18 @@ def anthropic_chat(row: Mapping[str, Any]) -> None:
         require(kinds[: len(results)] == ["tool_result"] * len(results), "result-after-text", "results come first")
         if message["role"] == "user":
             require(sorted(results) == sorted(waiting), "unanswered-tool-call", "calls and results do not match")
-        waiting = []
-        for block in [block for block in message["content"] if block["type"] == "tool_use"]:
-            require(message["role"] == "assistant", "misplaced-tool-call", "only the assistant calls tools")
-            require(block["id"] not in ids, "repeated-call-id", "a call id repeats")
-            require(bool(_ANTHROPIC_ID.fullmatch(block["id"])), "bad-call-id", "a call id has other characters")
-            require(block["name"] in declared, "undeclared-tool", "a tool is called and not declared")
-            ids.add(block["id"])
-            waiting.append(block["id"])
+        calls = {block["id"]: block["name"] for block in message["content"] if block["type"] == "tool_use"}
+        waiting = _called(message["role"], calls, kinds.count("tool_use"), ids, declared)
+        require(all(map(_ANTHROPIC_ID.fullmatch, waiting)), "bad-call-id", "a call id has other characters")
+
+
+def _called(role: str, names: Mapping[str, str], count: int, ids: set[str], declared: set[str]) -> list[str]:
+    """The ids of a message's `count` calls, {id: tool}: all new beside `ids`, which grows, and of declared tools."""
+    require(not names or role == "assistant", "misplaced-tool-call", "only the assistant calls tools")
+    require(len(names) == count and not ids & names.keys(), "repeated-call-id", "a call id repeats")
+    require(declared.issuperset(names.values()), "undeclared-tool", "a tool is called and not declared")
+    ids.update(names)
+    return list(names)
 
 
 def _declared(functions: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -221,7 +216,8 @@ def read_atif(row: Mapping[str, Any]) -> Turns:
         if step["source"] != "agent":
             entries.append(Said(step["message"], role=step["source"]))
             continue
-        results = {result["source_call_id"]: result["content"] for result in _results(step)}
+        observed = (step.get("observation") or {}).get("results") or ()
+        results = {result["source_call_id"]: result["content"] for result in observed}
         calls = [
             AgentCall(call["tool_call_id"], call["function_name"], as_object(call["arguments"]))
             for call in step.get("tool_calls") or ()
@@ -232,10 +228,6 @@ def read_atif(row: Mapping[str, Any]) -> Turns:
     return Turns(entries)
 
 
-def _results(step: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return (step.get("observation") or {}).get("results") or []
-
-
 def _check_atif(row: Mapping[str, Any]) -> None:
     """Ids unique over the document, results of the same step's calls, steps without gaps."""
     ids: set[str] = set()
@@ -243,7 +235,8 @@ def _check_atif(row: Mapping[str, Any]) -> None:
         calls = [call["tool_call_id"] for call in step.get("tool_calls") or ()]
         require(step["step_id"] == number, "step-ids", "step ids must count from 1 without a gap")
         require(len({*calls, *ids}) == len(calls) + len(ids), "repeated-call-id", "a call id repeats")
-        known = {result["source_call_id"] for result in _results(step)} <= set(calls)
+        observed = (step.get("observation") or {}).get("results") or ()
+        known = {result["source_call_id"] for result in observed} <= set(calls)
         require(known, "orphan-tool-result", "a result names no call of its step")
         ids.update(calls)
 
