@@ -48,10 +48,11 @@ class Admission:
 
     def page(self, pulls: ParquetTable | None, benchmarks: Benchmarks, huge: Mapping[str, int]) -> dict[str, Any]:
         pool, sample, table = self.pool, self.pool.settings.sample, self.pool.table
+        named = {"dataset": table.name, "revision": table.revision, "files_in_all": len(table.sizes)}
         files = [{"file": name, "probability": odds} for name, odds in sorted(pool.file_odds.items())]
         counts = {"rows": pool.rows, "rollouts": pool.eligible.total(), "pull_requests": len(pool.best)}
         narrowed = sample.model_dump(mode="json", include=NARROWED_BY)
-        named = {"dataset": table.name, "revision": table.revision}
+        narrowed |= sample.model_dump(mode="json", include={"phase", "weights"}, exclude_defaults=True)
         return {
             "format": "duel-sampling/1",
             "asked": sample.n,
@@ -60,14 +61,13 @@ class Admission:
             "repositories": len({turn.repo for turn in self.turns}),
             "seed": sample.seed,
             "mode": pool.settings.duel.mode,
-            "trajectories": named | {"files_in_all": len(table.sizes), "files": files},
+            "trajectories": named | {"files": files},
             "pulls": {"dataset": pulls.name, "revision": pulls.revision} if pulls else None,
             "candidates": counts | {"pull_requests_looked_at": len(self.looked_at)},
             "left_out": {"rows": dict(sorted(pool.left.items())), "turns": dict(sorted(self.left.items()))},
             "huge": dict(sorted(huge.items())),
             "contamination": {"checked": benchmarks.checked, "unchecked": benchmarks.unchecked},
-            "narrowed_by": narrowed
-            | sample.model_dump(mode="json", include={"phase", "weights"}, exclude_defaults=True),
+            "narrowed_by": narrowed,
         }
 
     def say(self, benchmarks: Benchmarks, huge: Mapping[str, int]) -> None:

@@ -25,8 +25,7 @@ from duel.environment import environment, expanded, hub_is_off, hub_token
 from duel.errors import SourceError, printable
 from duel.workspace import Workspace, cannot_write
 
-TEXT = ("string", "large_string")
-"""Arrow's types of which a value is a text as it is."""
+TEXT = ("string", "large_string")  # Arrow's types of which a value is a text as it is
 # The Hub counts in windows of 300 s, so a wait that it asks for is at most that long; after three whole windows
 # something else is wrong. DEFAULT_WAIT_S is waited where a 429 says nothing about how long.
 MAX_WAIT_S, MAX_WAITS, DEFAULT_WAIT_S = 310.0, 3, 30.0
@@ -62,9 +61,6 @@ class LocalTable:
 
     def missing(self, name: str) -> bool:
         return False
-
-    def known_rows(self) -> int | None:
-        return sum(footer(path, name).rows for name, path in self.paths.items())
 
 
 @dataclass
@@ -141,13 +137,9 @@ class HubTable:
         kept = find(self.name, name, cache_dir=self.cache, revision=self.revision, repo_type="dataset")
         return not isinstance(kept, str)
 
-    def known_rows(self) -> int | None:
-        return None
-
 
 # `name` is what records call it, never a path of this machine; the same `revision` has the same rows; `sizes` are in
-# bytes, by file; `fetch` downloads a file once where it is `missing`; `known_rows` is None where counting rows needs a
-# download.
+# bytes, by file; `fetch` downloads a file once where it is `missing`.
 ParquetTable: TypeAlias = LocalTable | HubTable
 
 

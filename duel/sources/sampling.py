@@ -23,7 +23,7 @@ from duel.errors import DuelError, ItemError, printable
 from duel.records import Message, Prompt, Source
 from duel.settings import Settings
 from duel.sources import rollouts
-from duel.sources.parquet_tables import ParquetTable
+from duel.sources.parquet_tables import LocalTable, ParquetTable, footer
 from duel.sources.rollouts import Rollout
 from duel.spill import Spill, Spilled
 
@@ -278,7 +278,9 @@ def fill(
         fetching.shutdown(cancel_futures=True)
     beside.join()
     if drawn:
-        total = table.known_rows() or sum(map(rows, drawn)) / len(drawn) * len(table.sizes)
+        total = sum(map(rows, drawn)) / len(drawn) * len(table.sizes)
+        if isinstance(table, LocalTable):  # to count them needs no download
+            total = sum(footer(path, name).rows for name, path in table.paths.items())
         all_read = len(table.sizes) <= sample.files
         pool.file_odds = {name: 1.0 if all_read else min(1.0, sample.files * rows(name) / total) for name in drawn}
     return pool

@@ -13,7 +13,7 @@ import orjson
 from duel.bookkeeping import LeftOut
 from duel.command import say
 from duel.conversation import dialogue
-from duel.conversation.model import Outcome, Session
+from duel.conversation.model import AgentReply, Outcome, Session
 from duel.errors import ItemError, SettingsError, printable
 from duel.sources.mining import own_commits
 from duel.sources.mining.mined import MinedSession, SessionScrubber
@@ -179,14 +179,11 @@ class Mine:
     def _usable(self, sessions: Iterator[Session], log: Log) -> Iterator[Session]:
         """The sessions; a set whose replies act in a way that nobody knows is left as a whole."""
         first = list(islice(sessions, JUDGED_ROWS))
-        # Every reply holds an action, but the one that closes a session with actions, which hands over.
-        replies = [
-            reply
-            for session in first
-            if session.row >= 0 and not session.refusal and session.task != "chat"
-            for reply in session.replies
-            if reply.calls or not (session.calls and reply is session.replies[-1])
-        ]
+        replies: list[AgentReply] = []
+        for session in first:
+            if session.row >= 0 and not session.refusal and session.task != "chat" and (said := session.replies):
+                # Every reply holds an action, but the one that closes a session with actions, which hands over.
+                replies += said[:-1] if session.calls and not said[-1].calls else said
         without = [reply for reply in replies if not reply.calls and not reply.verbatim]
         if 2 * len(without) > len(replies):
             seen = f"{len(replies) - len(without)} of {len(replies)} replies hold an action that is known"

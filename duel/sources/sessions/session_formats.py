@@ -152,10 +152,8 @@ class SessionReader:
 
     recognizes: Callable[[list[dict[str, Any]]], Any]
     """True where the first records of a file are this format's; of a database, `{"tables": […]}`."""
-    read: Callable[..., Iterator[Session]]
-    """The sessions of one file: `read(log, all_branches)`."""
-    FOLDERS: tuple[str, ...] = ()
-    """Where its agent writes by itself."""
+    read: Callable[..., Iterator[Session]]  # the sessions of one file: `read(log, all_branches)`
+    FOLDERS: tuple[str, ...] = ()  # where its agent writes by itself
 
 
 def any_record(test: Callable[[dict[str, Any]], Any]) -> Callable[[list[dict[str, Any]]], bool]:
