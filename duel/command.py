@@ -1,7 +1,5 @@
 """What every command has in common: exit codes, errors without a traceback, where it talks."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform

@@ -1,15 +1,13 @@
 """What every stage that asks models shares: the run around its turns, their drive through the endpoint, the plan."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial, wraps
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 from duel import calls
 from duel.bookkeeping import Result, Stage
@@ -21,7 +19,6 @@ from duel.synchronous import synchronous
 from duel.workspace import SHARDS_FOLDER, Workspace
 
 Asked = Literal["writer", "judge", "guide"]
-Given = ParamSpec("Given")
 Found = TypeVar("Found")
 
 
@@ -46,7 +43,6 @@ class AskingStage(Stage):
     COMMAND: ClassVar[str]
     LOCK: ClassVar[str] = "answer"
     ROLE: ClassVar[Asked] = "writer"
-    budget: float | None = None  # dollars
     offline: bool = False  # the stand-in is asked
     planned: bool = False  # nothing is asked, and nothing written
     total: int | None = None  # turns, finished ones included, where there are not as many as answers
@@ -71,7 +67,7 @@ class AskingStage(Stage):
     async def driven(self, jobs: Iterable[calls.Job]) -> calls.Summary:
         total = len(self.workspace.answer_paths()) if self.total is None else self.total
         with endpoint_url(self.offline) as url:
-            return await drive(jobs, self, role=self.ROLE, total=total, budget=self.budget, url=url)
+            return await drive(jobs, self, role=self.ROLE, total=total, url=url)
 
     @cached_property
     def secret(self) -> bytes:
@@ -86,28 +82,21 @@ class AskingStage(Stage):
             return await asyncio.to_thread(work, *given)
 
 
-def in_rounds(run: Callable[Given, Coroutine[Any, Any, Result]]) -> Callable[Given, Coroutine[Any, Any, Result]]:
-    """`run`, once more as long as requests went out in batches: each round takes in what the last one asked for.
-
-    A `budget` is one for all rounds, whatever they paid for.
-    """
-
-    @wraps(run)
-    async def rounds(*arguments: Given.args, **named: Given.kwargs) -> Result:
-        budget: Any = named.get("budget")
-        [ledger] = (one.ledger for one in (*arguments, *named.values()) if isinstance(one, Workspace))
-        before = 0.0 if budget is None else spent(ledger)
-        while True:
-            found = await run(*arguments, **named)
-            if found.calls is None or not found.calls.waiting:
-                return found
-            if budget is not None:
-                named["budget"] = max(0.0, budget + before - spent(ledger))
-
-    return rounds
+async def in_rounds(run: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+    """`run`, once more as long as requests went out in batches: each round takes in what the last one asked for."""
+    while (found := await run()).calls is not None and found.calls.waiting:
+        pass
+    return found
 
 
-@in_rounds
+def limited(workspace: Workspace, settings: Settings, budget: float | None) -> Settings:
+    """`settings` under which the workspace pays at most `budget` more dollars, whatever is done with them."""
+    if budget is None:
+        return settings
+    most, named = spent(workspace.ledger) + budget, settings.endpoint.budget_usd
+    return settings.with_keys(endpoint={"budget_usd": most if named is None else min(named, most)})
+
+
 async def run_async(
     kind: type[AskingStage],
     workspace: Workspace,
@@ -118,18 +107,22 @@ async def run_async(
     offline: bool = False,
 ) -> Result:
     """Ask for whatever is missing. `budget` is in dollars; `offline` asks the stand-in endpoint."""
-    stage = kind(kind.NAME, workspace, settings, again=again, budget=budget, offline=offline)
-    summary = calls.Summary(kind.NAME)
-    with workspace.lock(kind.LOCK, kind.COMMAND):
-        if stage.recalled():
-            return stage.finish(summary, stage.found)
-        jobs = stage.open_turns()
-        if (first := next(jobs, None)) is not None:
-            async with stage.at_work():
-                summary = await stage.driven(chain([first], jobs))
-        result = stage.finish(summary, stage.found)
-        stage.remember(result)
-        return result
+    settings = limited(workspace, settings, budget)
+
+    async def round_of_calls() -> Result:
+        stage, summary = kind(kind.NAME, workspace, settings, again, offline=offline), calls.Summary(kind.NAME)
+        with workspace.lock(kind.LOCK, kind.COMMAND):
+            if stage.recalled():
+                return stage.finish(summary, stage.found)
+            jobs = stage.open_turns()
+            if (first := next(jobs, None)) is not None:
+                async with stage.at_work():
+                    summary = await stage.driven(chain([first], jobs))
+            result = stage.finish(summary, stage.found)
+            stage.remember(result)
+            return result
+
+    return await in_rounds(round_of_calls)
 
 
 def plan(
@@ -156,14 +149,13 @@ async def drive(
     role: Asked = "writer",
     name: str = "",
     total: int | None = None,
-    budget: float | None = None,
     url: str = "",
     outdated: Path | None = None,
 ) -> calls.Summary:
     """Have the models of `role` answer `jobs`. If there are none, no key and no endpoint is needed.
 
-    `name` is the stage's name in the ledger (default: its own), `budget` in dollars, `url` the stand-in's address,
-    `outdated` a file that goes before the first new reply comes.
+    `name` is the stage's name in the ledger (default: its own), `url` the stand-in's address, `outdated` a file that
+    goes before the first new reply comes.
     """
     jobs, name = iter(jobs), name or stage.name
     contest = stage.name if stage.name not in (name, "validate") else ""
@@ -179,7 +171,7 @@ async def drive(
     jobs = chain([first], jobs)
     options: dict[str, Any] = {
         "workspace": stage.workspace, "settings": stage.settings, "route": route, "stage": name, "contest": contest,
-        "total": total, "passed": lambda: stage.finished + len(stage.dropped), "again": stage.again, "budget": budget,
+        "total": total, "passed": lambda: stage.finished + len(stage.dropped), "again": stage.again,
     }  # fmt: skip
     if stage.settings.batch.provider != "off" and role != "guide":  # an agent waits for each of its steps
         return await prefill.drive_by_batch(jobs, role=role, **options)

@@ -11,8 +11,6 @@ No call is made unless `[audit] auditor` names a model: it is shown the most sus
 must quote, for each claim, the line of the conversation from which it follows.
 """
 
-from __future__ import annotations
-
 import contextlib
 from argparse import Namespace
 from collections.abc import Iterator

@@ -10,8 +10,6 @@ asked again once, with the findings named; the better of the two is kept. In mod
 second blind writer. `[generate] challengers` and `challenger_models` ask for several candidates.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field

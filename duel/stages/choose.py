@@ -4,8 +4,6 @@ The audit and what the commands did take candidates out without a call; `[genera
 knockout, each pair in both orders. Those that are not chosen stay in the answer, each with the reason.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial

@@ -7,8 +7,6 @@ reads   chain.toml, .env; asks the endpoint for its models and the Hub for its s
 writes  nothing; exits with 2 where something is missing that a run needs
 """
 
-from __future__ import annotations
-
 import difflib
 import platform
 import shutil

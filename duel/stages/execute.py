@@ -8,8 +8,6 @@ writes  `observed` of each candidate, in place; report/execute.json; turns witho
 [execute] backend says where commands run: "bubblewrap" on Linux, "docker" or "podman"; "off" runs nothing.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,7 +19,7 @@ from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, User
 from duel.execution import backends, harness
 from duel.execution.executor import Executor, Start
 from duel.execution.replay import EvidenceRules, Task, observe_all, plan
-from duel.records import Answer, Candidate, Commit, Message, Observed
+from duel.records import Answer, Candidate, Commit, Message
 from duel.records.executed import same
 from duel.settings import Settings
 from duel.synchronous import synchronous
@@ -47,12 +45,17 @@ async def run_async(
         raise WorkspaceError("there are no answers to execute", where=workspace.root, hint="run king.py first")
     with workspace.lock("answer", "duel execute"):
         executor = backends.open_executor(workspace, settings, offline=offline)
+        rules, workers = backends.rules(settings), backends.workers(settings)
+        work = Work("execute", workspace, settings, again, executor=executor, rules=rules, only=only)
         try:
             say(f"executing with {executor.describe()} …")
-            rules, workers = backends.rules(settings), backends.workers(settings)
-            work = Work("execute", workspace, settings, again, executor=executor, rules=rules, only=only)
             async for key, found in observe_all(executor, work.tasks(), workers, rules):
-                work.keep(Path(key), found)
+                path, answer = Path(key), workspace.read(Path(key), Answer)
+                for one in list(answer.candidates):
+                    if one.id in found:
+                        answer.put(one.model_copy(update={"observed": found[one.id]}))
+                workspace.save(path, answer)
+                work.count(path, answer)
         finally:
             await executor.close()
     return work.result()
@@ -111,7 +114,7 @@ class Work(Stage):
                 yield replace(task, candidates={name: text for name, text in texts.items() if name in owed})
             else:
                 self.finished += wanted
-                self._count(path, answer)
+                self.count(path, answer)
 
     def stands(self, task: Task, one: Candidate) -> bool:
         """True where what is known of a candidate's command is what running it again would find."""
@@ -121,15 +124,7 @@ class Work(Stage):
             return False
         return one.observed.plan == plan(self.executor, task, task.candidates[one.id], self.rules)
 
-    def keep(self, path: Path, found: dict[str, Observed]) -> None:
-        answer = self.workspace.read(path, Answer)
-        for one in list(answer.candidates):
-            if one.id in found:
-                answer.put(one.model_copy(update={"observed": found[one.id]}))
-        self.workspace.save(path, answer)
-        self._count(path, answer)
-
-    def _count(self, path: Path, answer: Answer) -> None:
+    def count(self, path: Path, answer: Answer) -> None:
         self.turns += 1
         sides = [one.observed for side in ("king", "challenger") if (one := answer.chosen(side)) and one.observed]
         self.evidence += len(sides) == 2 and all(one.ran for one in sides)

@@ -10,8 +10,6 @@ writes   export/<format>/<split>.jsonl and .parquet, export/README.md (the card)
          export/manifest.json; what was left out, with its reason, in report/dropped.jsonl
 """
 
-from __future__ import annotations
-
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from duel.exports.dataset import Export
 from duel.exports.example import Example
 from duel.exports.handover import Handover
 from duel.settings import Settings
-from duel.stages.command_lines import options
+from duel.stages.opening import options
 from duel.workspace import Workspace
 
 

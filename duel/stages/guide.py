@@ -11,8 +11,6 @@ writes  guided/<task>.json; guided/round_<k>.parquet in the dataset's columns, f
 Held-out tasks measure: the agent also acts alone on them, and no row is made of them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 from argparse import Namespace

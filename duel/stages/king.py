@@ -8,8 +8,6 @@ writes  answer_<k>/<prompt file>_<order>.json with an empty challenger
 `[generate] kings` and `king_models` ask for several candidates; `duel.stages.choose` chooses among them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from duel import candidates

@@ -14,8 +14,6 @@ pull request under the blind rule, its own turn, and the reasons from its own si
 A rewrite that leaks, or leaks more than before, is never judged. [refine] rounds > 1 goes on from there.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager

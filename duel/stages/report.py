@@ -6,8 +6,6 @@ reads   score/*.json, score/_duel.json, answer_*/*.json
 writes  report/report.md, report/index.html, report/*.svg, final/*.json, refined/*.json, defeat/*.json
 """
 
-from __future__ import annotations
-
 import sys
 import webbrowser
 from argparse import Namespace

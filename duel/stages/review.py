@@ -12,8 +12,6 @@ reads   answer_*/, score/
 writes  review/draws.jsonl, review/votes.jsonl; `duel validate --regate` then puts people beside the verdict
 """
 
-from __future__ import annotations
-
 import contextlib
 import getpass
 import re

@@ -1,7 +1,5 @@
 """What king.py and ch.py share: which candidates of a turn are missing, and how they are written and kept."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
