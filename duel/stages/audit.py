@@ -1,8 +1,6 @@
 """Audit the answers: the blind rule, the protocol, near-duplicates, secrets, contamination and licenses.
 
-    duel audit                 audit the challengers, print a table
     duel audit --side king     the same of the turns whose author has seen nothing: how often is the alarm false?
-    duel audit --plan          what the auditor would be asked, and at most cost, where [audit] auditor names a model
 
 reads   answer_<k>/, commit/, and the lists of benchmark instances that [audit] decontaminate names
 writes  the `audit` field of each answer, in place; report/audit.json; what cannot enter final/ in report/dropped.jsonl

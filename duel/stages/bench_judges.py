@@ -1,6 +1,5 @@
 """Ask the judges about pairs whose better side is known: which judges are worth their price, and do I need three?
 
-    duel bench-judges                      the panel of [judge] models, on rollouts and on executed turns
     duel bench-judges --labels FILE        published verdicts (LLMBar's or PandaLM's table); no call
 
 reads   trajectories ([sample] dataset), pull requests, answer_*/ where `duel execute` ran

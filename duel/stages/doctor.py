@@ -1,8 +1,5 @@
 """Say what works here: Python and packages, endpoint and models, Hub, sandbox, browser, disk.
 
-    duel doctor                     of the current directory's settings
-    duel doctor --workspace run/
-
 reads   chain.toml, .env; asks the endpoint for its models and the Hub for its state
 writes  nothing; exits with 2 where something is missing that a run needs
 """
@@ -15,10 +12,8 @@ import urllib.request
 import webbrowser
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 from duel import __version__
 from duel.bookkeeping import Result
@@ -43,8 +38,7 @@ REFUSALS = {401, 402, 403, 404}
 ASK_DOCTOR = "`duel doctor` tells what works here"
 
 
-@dataclass(frozen=True)
-class DoctorFinding:
+class DoctorFinding(NamedTuple):
     """One thing that was looked at. `needed`: a real run cannot do without it."""
 
     name: str
@@ -72,15 +66,15 @@ def findings(workspace: Workspace, settings: Settings, offline: bool) -> Iterato
             told = str(error).replace("\n\n", "; ").removesuffix(f"; hint: {ASK_DOCTOR}")
             yield DoctorFinding("endpoint", False, told)
         yield hub(workspace)
-    if settings.execute.backend == "off":
-        yield DoctorFinding("sandbox", True, "off ([execute] backend)", needed=False)
-    else:
-        try:
+    try:
+        sandbox = "off ([execute] backend)"
+        if settings.execute.backend != "off":
             executor = open_executor(workspace, settings)
             synchronous(executor.close)()
-            yield DoctorFinding("sandbox", True, executor.describe())
-        except Exception as error:
-            yield DoctorFinding("sandbox", False, str(error) or type(error).__name__)
+            sandbox = executor.describe()
+        yield DoctorFinding("sandbox", True, sandbox, needed=settings.execute.backend != "off")
+    except Exception as error:
+        yield DoctorFinding("sandbox", False, str(error) or type(error).__name__)
     try:
         webbrowser.get()
         yield DoctorFinding("browser", True, "for `report.py --open`", needed=False)
@@ -95,13 +89,13 @@ def hub(workspace: Workspace) -> DoctorFinding:
     if hub_is_off(workspace.root):
         return DoctorFinding("Hub", True, "switched off by HF_HUB_OFFLINE", needed=False)
     address = environment("HF_ENDPOINT", workspace.root) or "https://huggingface.co"
+    host = urlsplit(address).hostname or ""
     try:
-        with urlopen(urllib.request.Request(address, method="HEAD"), timeout=10):  # noqa: S310 (the Hub's address)
+        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=10):  # noqa: S310 (the Hub)
             closed = "without a token: private and gated datasets stay closed"
-            reached, told = True, f", {'with a token' if hub_token(workspace.root) else closed}"
+            return DoctorFinding("Hub", True, f"{host}, {'with a token' if hub_token(workspace.root) else closed}")
     except (OSError, ValueError) as error:
-        reached, told = False, f": {error}"
-    return DoctorFinding("Hub", reached, f"{urlsplit(address).hostname or ''}{told}")
+        return DoctorFinding("Hub", False, f"{host}: {error}")
 
 
 @synchronous

@@ -1,11 +1,10 @@
 """Run both commands of each turn in a sandboxed checkout, so that nobody has to guess whether they work. No call.
 
-    duel execute               replay each history, run each candidate's command, note what it printed and changed
-
 reads   answer_<k>/, commit/ (the base commit and its tests), the repositories that [execute] repositories names
 writes  `observed` of each candidate, in place; report/execute.json; turns without evidence in report/dropped.jsonl
 
-[execute] backend says where commands run: "bubblewrap" on Linux, "docker" or "podman"; "off" runs nothing.
+Each history is replayed before the candidates' commands run, and what they print and change is noted. [execute] backend
+says where: "bubblewrap" on Linux, "docker" or "podman"; "off" runs nothing.
 """
 
 from collections import Counter

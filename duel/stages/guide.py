@@ -1,9 +1,7 @@
 """Let an agent act under an overseer that approves, rejects or writes each action; pairs and a rate come of it.
 
-    duel guide                         every task of commit/, with [guide] agent_model and overseer_model
     duel guide --agent mine/ckpt-2     the next round: the same tasks with another checkpoint
     duel guide --report                interventions a step over rounds: report/guide.md and guide.svg
-    duel guide --plan, --offline       what it would ask; with the stand-in endpoint
 
 reads   commit/ (issue, base commit, tests), prompt/ (instructions), the repositories of [execute]
 writes  guided/<task>.json; guided/round_<k>.parquet in the dataset's columns, for `duel export --from`

@@ -1,17 +1,16 @@
 """Write each borderline challenger once more, with the judges' reasons in hand; the next validate.py judges it.
 
-    duel refine              one round: the turns of refined/; [refine] from takes near misses as well
-
 reads   answer_*/, commit/, score/
 writes  a further candidate of each answer, audited and, where a back end is set, executed; never its `challenger`
 
+One round takes the turns of refined/; [refine] from takes near misses as well, rounds > 1 goes on from there.
 Coaches ([refine] judges) give reasons, held-out judges (held_out) decide. The writer is given the conversation, the
 pull request under the blind rule, its own turn, and the reasons from its own side; nothing of the king's text. Then:
 
     validate.py              coaches and held-out judges compare old and new, and some turns that nobody changed
     report.py                what the held-out judges find high enough, and better than before, is in final/
 
-A rewrite that leaks, or leaks more than before, is never judged. [refine] rounds > 1 goes on from there.
+A rewrite that leaks, or leaks more than before, is never judged.
 """
 
 import asyncio

@@ -1,12 +1,9 @@
 """Let a panel of judges compare challenger and king of every turn, and say whether the challenger is accepted.
 
-    validate.py                    go on where the last run stopped
     validate.py --noise-floor 100  also judge 100 kings against a second blind answer of their own
     validate.py --canary 30        also judge 30 kings against themselves with an attack on the judges added
 
-Where a side has several candidates, one is chosen first (`duel.stages.choose`).
-
-reads   answer_*/*.json
+reads   answer_*/*.json; where a side has several candidates, one is chosen first (`duel.stages.choose`)
 writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with --noise-floor the second kings into
         answer_*/; the votes on rewrites (duel refine) into score/_refine-<round>-<who>/
 """

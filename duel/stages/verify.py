@@ -1,10 +1,7 @@
 """Run each rollout's change against its issue's own tests: which rollouts really resolved it? No call.
 
-    duel verify                          the rollouts of [sample] dataset, the tests of [sample] pulls
-    duel verify --from runs.parquet      those of a file or folder
-    duel verify --limit 50               the first 50 that are not verified yet
-
-reads   trajectories, pull requests (FAIL_TO_PASS, PASS_TO_PASS, install_config), repositories or images
+reads   trajectories ([sample] dataset), pull requests ([sample] pulls: FAIL_TO_PASS, PASS_TO_PASS, install_config),
+        repositories or images
 writes  outcomes.json: instance, or instance#row where it has several rollouts -> resolved, failed, passed, why_not
 
 Tests run in the containers that [execute] backend names; with "bubblewrap" on this machine's own compilers and

@@ -2,7 +2,6 @@
 
     run.py --offline         all of it with the bundled sample and the stand-in endpoint
     run.py --plan            what a run would call and cost, before a cent is spent
-    run.py --execute bubblewrap   also run both commands of each turn, in a sandbox ([execute] backend)
     run.py                   the real thing; run it again after an interruption
     run.py --source runs/    the same with trajectories of your own, as prompt.py takes them
 
