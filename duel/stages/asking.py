@@ -66,9 +66,8 @@ class AskingStage(Stage):
         yield
 
     async def driven(self, jobs: Iterable[calls.Job]) -> calls.Summary:
-        total = len(self.workspace.answer_paths()) if self.total is None else self.total
         with endpoint_url(self.offline) as url:
-            return await drive(jobs, self, role=self.ROLE, total=total, url=url)
+            return await drive(jobs, self, role=self.ROLE, total=self.total, url=url)
 
     @cached_property
     def secret(self) -> bytes:
@@ -130,10 +129,9 @@ def plan(
     return calls.plan(jobs, workspace=workspace, settings=settings, stage=kind.NAME, again=again, offline=offline)
 
 
-Faces = tuple[Callable[..., Coroutine[Any, Any, Result]], Callable[..., Result], Callable[..., calls.Plan]]
-
-
-def faces(kind: type[AskingStage]) -> Faces:
+def faces(
+    kind: type[AskingStage],
+) -> tuple[Callable[..., Coroutine[Any, Any, Result]], Callable[..., Result], Callable[..., calls.Plan]]:
     """`run_async`, `run` and `plan` of a stage, as its module offers them."""
     awaited = partial(run_async, kind)
     return awaited, synchronous(awaited), partial(plan, kind)
@@ -151,8 +149,8 @@ async def drive(
 ) -> calls.Summary:
     """Have the models of `role` answer `jobs`. If there are none, no key and no endpoint is needed.
 
-    `name` is the stage's name in the ledger (default: its own), `url` the stand-in's address, `outdated` a file that
-    goes before the first new reply comes.
+    `name` is the stage's name in the ledger (default: its own), `total` how many turns there are (default: as many as
+    answers), `url` the stand-in's address, `outdated` a file that goes before the first new reply comes.
     """
     jobs, name = iter(jobs), name or stage.name
     contest = stage.name if stage.name not in (name, "validate") else ""
@@ -165,7 +163,7 @@ async def drive(
     route = calls.route_for(stage.settings, stage.workspace, role, url)
     if outdated is not None:
         outdated.unlink(missing_ok=True)  # noqa: ASYNC240 (one file, before the first call)
-    jobs = chain([first], jobs)
+    jobs, total = chain([first], jobs), len(stage.workspace.answer_paths()) if total is None else total
     options: dict[str, Any] = {
         "workspace": stage.workspace, "settings": stage.settings, "route": route, "stage": name, "contest": contest,
         "total": total, "passed": lambda: stage.finished + len(stage.dropped), "again": stage.again,
@@ -256,8 +254,7 @@ class WritingStage(AskingStage):
             if isinstance(one, Candidate):
                 answer.put(one)
         failed = next((one for one in tries if isinstance(one, ItemError)), None)
-        refused = [one for one in tries if isinstance(one, Refused)]
-        there = answer.of_side(side)
+        refused, there = [one for one in tries if isinstance(one, Refused)], answer.of_side(side)
         alone = not there and failed is None
         for refusal in refused[:1] if alone else refused:
             what = side if alone else f"one-{side}-of-several"

@@ -96,8 +96,9 @@ class Suspects(AskingStage):
 
     def open_turns(self) -> Iterator[OpenTurn]:
         """The suspicious fifth of what nothing else keeps out, but for turns that this model was asked about."""
-        settings, paths = self.settings, {}
-        ranked: list[tuple[str, float, bool]] = []
+        settings, paths, ranked = self.settings, dict[str, Path](), list[tuple[str, float, bool]]()
+        if not settings.audit.auditor:
+            return
         for path, answer in self.workspace.answers([]):  # the audit has named what cannot be read
             commit = None
             with contextlib.suppress(ItemError):
@@ -133,22 +134,14 @@ class Suspects(AskingStage):
             except ItemError as error:
                 ask.reject(reply, error.reason)
                 problem = error
-            else:
-                before = answer.audit("challenger") or Audit()
-                claims = auditor.with_claims(before, findings, self.settings, self.settings.audit.auditor)
-                answer.examine("challenger", claims)
-                return self.workspace.save(path, answer)
+                continue
+            before = answer.audit("challenger") or Audit()
+            answer.examine("challenger", auditor.with_claims(before, findings, self.settings, asked.model))
+            return self.workspace.save(path, answer)
         raise problem
 
 
-_, ask_auditor, planned = faces(Suspects)
-
-
-def plan(workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False) -> calls.Plan:
-    """What the auditor would be asked, and at most cost; nothing where the settings name none."""
-    if not settings.audit.auditor:
-        return calls.Plan(AUDITOR)
-    return planned(workspace, settings, again=again, offline=offline)
+_, ask_auditor, plan = faces(Suspects)
 
 
 def request(settings: Settings, stem: str, answer: Answer, commit: Commit, mark: str) -> calls.Request:

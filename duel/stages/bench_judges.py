@@ -11,6 +11,7 @@ commands, once without and once with what they printed.
 """
 
 import asyncio
+from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -32,9 +33,11 @@ from duel.offline import endpoint_url
 from duel.records import DIMENSIONS, Answer
 from duel.settings import Settings
 from duel.stages import asking, execute, verify
+from duel.stages.opening import options
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
+NAME = "bench-judges"
 ARMS, SIDES = ("without", "with"), ("better", "worse")
 LINE = "{:<34}{:<24}{:>6}{:>10}{:>16}{:>7}{:>9}{:>10}"
 
@@ -51,37 +54,26 @@ class KnownQuestion(OpenPair):
         self.votes = await asyncio.gather(*(self._vote(ask, key, None) for key in list(self.questions)))
 
 
-async def run_async(
-    workspace: Workspace,
-    settings: Settings,
-    *,
-    labels: str = "",
-    each: int = 12,
-    rollouts: int = 200,
-    again: bool = False,
-    budget: float | None = None,
-    offline: bool = False,
-) -> Result:
-    """Ask about at most `each` pairs of a kind, made of that many `rollouts`; `labels` is a file of verdicts."""
-    if labels:
-        pairs, said = known_truth.read_labels(Path(labels))
-        found: dict[str, Any] = {"labels": Path(labels).name, "without": figures(pairs, said, {})}
+async def run_async(workspace: Workspace, settings: Settings, **named: Any) -> Result:
+    """Ask about some pairs of each kind; `named` are the options of the command line by name."""
+    asked = options(NAME, named)
+    if asked.labels:
+        pairs, said = known_truth.read_labels(Path(asked.labels))
+        found: dict[str, Any] = {"labels": Path(asked.labels).name, "without": figures(pairs, said, {})}
         tell(workspace, found)
-        return Result("bench-judges", found=found)
-    settings = asking.limited(workspace, settings, budget)
-    return await asking.in_rounds(partial(round_of_votes, workspace, settings, each, rollouts, again, offline))
+        return Result(NAME, found=found)
+    settings = asking.limited(workspace, settings, asked.budget)
+    return await asking.in_rounds(partial(round_of_votes, workspace, settings, asked))
 
 
 run = synchronous(run_async)
 
 
-async def round_of_votes(
-    workspace: Workspace, settings: Settings, each: int, rollouts: int, again: bool, offline: bool
-) -> Result:
-    stage = Stage("bench-judges", workspace, settings, again=again)
-    with workspace.lock("bench", "duel bench-judges"), endpoint_url(offline) as url:
-        pairs = drawn(workspace, settings, each, rollouts, offline)
-        jobs = questions(stage, await with_observations(workspace, settings, pairs, offline))
+async def round_of_votes(workspace: Workspace, settings: Settings, given: Namespace) -> Result:
+    stage = Stage(NAME, workspace, settings, again=given.again)
+    with workspace.lock("bench", "duel bench-judges"), endpoint_url(given.offline) as url:
+        pairs = await with_observations(workspace, settings, drawn(workspace, settings, given), given.offline)
+        jobs = questions(stage, pairs)
         summary = await asking.drive(jobs, stage, role="judge", total=len(jobs), url=url)
     found: dict[str, Any] = {}
     for arm in ARMS:
@@ -101,33 +93,25 @@ async def round_of_votes(
     return replace(result, exit_code=result.exit_code or (EXIT_OPEN if open_votes else EXIT_FINISHED))
 
 
-def plan(
-    workspace: Workspace,
-    settings: Settings,
-    *,
-    labels: str = "",
-    each: int = 12,
-    rollouts: int = 200,
-    again: bool = False,
-    offline: bool = False,
-) -> calls.Plan:
+def plan(workspace: Workspace, settings: Settings, **named: Any) -> calls.Plan:
     """What `run` would ask at least, and at most cost: evidence, where commands can be run, is asked on top."""
-    name = "bench-judges"
-    if labels:
-        return calls.Plan(name)
-    jobs = questions(Stage(name, workspace, settings), drawn(workspace, settings, each, rollouts, offline))
-    return calls.plan(jobs, workspace=workspace, settings=settings, stage=name, again=again, offline=offline)
+    asked = options(NAME, named)
+    pairs = [] if asked.labels else drawn(workspace, settings, asked)
+    told = {"stage": NAME, "again": asked.again, "offline": asked.offline}
+    return calls.plan(
+        questions(Stage(NAME, workspace, settings), pairs), workspace=workspace, settings=settings, **told
+    )
 
 
-def drawn(workspace: Workspace, settings: Settings, each: int, rollouts: int, offline: bool) -> list[KnownPair]:
-    """At most `each` pairs of a kind. Raises SourceError where there are none."""
+def drawn(workspace: Workspace, settings: Settings, given: Namespace) -> list[KnownPair]:
+    """At most `each` pairs of a kind, from as many `rollouts`. Raises SourceError where there are none."""
     told = (known_truth.by_execution(path.stem, answer) for path, answer in workspace.answers([]))
     pairs = [pair for pair in told if pair is not None]
-    for row in islice(verify.rollouts_of(workspace, settings, "", offline), rollouts):
+    for row in islice(verify.rollouts_of(workspace, settings, "", given.offline), given.rollouts):
         pairs += known_truth.by_construction(row.instance_id, row.messages(), f"@{row.row}")
     if not pairs:
         raise SourceError("no rollout yields a pair with a known better side", where=settings.sample.dataset)
-    return known_truth.draw(pairs, each, settings.duel.seed)
+    return known_truth.draw(pairs, given.each, settings.duel.seed)
 
 
 async def with_observations(

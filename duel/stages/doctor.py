@@ -15,12 +15,9 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from duel import __version__
+from duel import __version__, calls
 from duel.bookkeeping import Result
-from duel.calls import Request, route_for
-from duel.calls.failures import Failure
-from duel.calls.transport import HttpTransport
-from duel.calls.wire import encode
+from duel.calls import failures, transport, wire
 from duel.environment import environment, hub_is_off, hub_token
 from duel.errors import EXIT_FINISHED, EXIT_USER, DuelError, EndpointError
 from duel.execution.backends import open_executor
@@ -110,19 +107,21 @@ async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = 
     judges = [*settings.judge.asked_models, *(model for model in settings.choosers if not model.startswith(RULE))]
     wanted: dict[Literal["writer", "judge"], list[str]] = {"writer": writers, "judge": judges}
     found: dict[str, str] = {}
-    routes = {role: route_for(settings, workspace, role) for role in wanted}
+    routes = {role: calls.route_for(settings, workspace, role) for role in wanted}
     plain = settings.endpoint.model_copy(update={"timeout_s": ANSWER_S, "stream": False})
-    async with HttpTransport(plain) as transport:
+    async with transport.HttpTransport(plain) as line:
         for role, models in wanted.items():
             provider = routes[role].provider
-            listed = await transport.models(provider)
+            listed = await line.models(provider)
             for model in filter(None, dict.fromkeys(models)):
                 found[model] = "listed" if model in listed else "not listed"
                 if not ask_models and (model in listed or any("*" in name for name in listed)):
                     continue
-                request = Request("check", model, model, [{"role": "user", "content": "Say ok."}], max_tokens=1)
-                outcome = await transport.send(provider, encode(request, model, 1))
-                if isinstance(outcome, Failure) and (outcome.unsent or outcome.no_model or outcome.status in REFUSALS):
+                request = calls.Request("check", model, model, [{"role": "user", "content": "Say ok."}], max_tokens=1)
+                outcome = await line.send(provider, wire.encode(request, model, 1))
+                if isinstance(outcome, failures.Failure) and (
+                    outcome.unsent or outcome.no_model or outcome.status in REFUSALS
+                ):
                     near = difflib.get_close_matches(model, listed, n=3, cutoff=0.4) or sorted(listed)[:5]
                     hint = f"the endpoint lists, for example, {', '.join(near)}" if near else ASK_DOCTOR
                     value = f"{model}: {outcome.told}"

@@ -38,8 +38,7 @@ async def run_async(
     only: Collection[Path] | None = None,
 ) -> Result:
     """Execute every answer's candidates in place, or those of `only`; `found` is what report/execute.json holds."""
-    if settings.execute.backend == "off":
-        raise no_backend("commands", '`backend = "bubblewrap"` on Linux, or "docker"')
+    needs_backend(settings, "commands", '`backend = "bubblewrap"` on Linux, or "docker"')
     if not workspace.answer_folders():
         raise WorkspaceError("there are no answers to execute", where=workspace.root, hint="run king.py first")
     with workspace.lock("answer", "duel execute"):
@@ -63,8 +62,9 @@ async def run_async(
 run = synchronous(run_async)
 
 
-def no_backend(what: str, hint: str) -> SettingsError:
-    return SettingsError(f"no back end is set to run {what}", where="[execute] backend", value="off", hint=hint)
+def needs_backend(settings: Settings, what: str, hint: str) -> None:
+    if settings.execute.backend == "off":
+        raise SettingsError(f"no back end is set to run {what}", where="[execute] backend", value="off", hint=hint)
 
 
 def where_possible(
@@ -128,20 +128,14 @@ class Work(Stage):
         sides = [one.observed for side in ("king", "challenger") if (one := answer.chosen(side)) and one.observed]
         self.evidence += len(sides) == 2 and all(one.ran for one in sides)
         self.alike += len(sides) == 2 and same(*sides)
-        why_not = next((one.why_not for one in sides if one.why_not), "")
-        if why_not:
+        if why_not := next((one.why_not for one in sides if one.why_not), ""):
             reason, _, detail = why_not.partition(": ")
             self.reasons[reason] += 1
             self.drop(path.name, answer.instance_id, reason, detail)
 
     def result(self) -> Result:
-        found = {
-            "executor": self.executor.describe(),
-            "turns": self.turns,
-            "evidence": self.evidence,
-            "alike": self.alike,
-            "without": dict(sorted(self.reasons.items())),
-        }
+        counts = {"turns": self.turns, "evidence": self.evidence, "alike": self.alike}
+        found = {"executor": self.executor.describe(), **counts, "without": dict(sorted(self.reasons.items()))}
         self.workspace.save_page(self.workspace.report / FIGURES, found)
         self.workspace.save_dropped("execute", self.dropped)
         if self.finished:

@@ -23,21 +23,15 @@ from duel import calls, fence, prompts
 from duel.bookkeeping import Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, SettingsError, UserError
-from duel.execution import backends
+from duel.execution import backends, harness
 from duel.execution.executor import Executor
-from duel.execution.harness import of as harness_of
 from duel.execution.verification import Verifier
-from duel.guiding import rounds_page, supervised_loop
-from duel.guiding.guided_rows import save
-from duel.guiding.intervention_rates import measure
-from duel.guiding.supervised_loop import Episode
+from duel.guiding import guided_rows, intervention_rates, rounds_page
+from duel.guiding import supervised_loop as loop
 from duel.records import Commit, Guided, Message, Ran
 from duel.registry import OFFLINE
 from duel.sources.draw import chance, shuffled
-from duel.stages import asking
-from duel.stages.execute import no_backend, start_of
-from duel.stages.opening import opened
-from duel.stages.verify import attempt_of
+from duel.stages import asking, execute, opening, verify
 
 RUNS_AT_A_TIME = 32  # sandboxed states that are open at a time; each waits for models most of the time
 TEST_SECONDS = 600.0  # what an issue's own tests may take, as OpenRewardEnv gives them
@@ -60,7 +54,6 @@ class Guiding(asking.AskingStage):
     def made(self) -> dict[str, str]:
         """What a round is made with. The series is a fingerprint of all that makes rounds comparable."""
         guide, settings = self.settings.guide, self.settings
-        loop = supervised_loop
         parts = (
             *(settings.overseer_model, loop.prompt_hash(), loop.MOST_REJECTIONS, settings.sample.seed),
             *(guide.tasks, guide.held_out, guide.max_steps, guide.max_interventions, settings.generate.temperature),
@@ -72,9 +65,8 @@ class Guiding(asking.AskingStage):
     async def at_work(self) -> AsyncIterator[None]:
         """Open what runs commands and tests. Raises UserError that says how to get them."""
         settings = self.settings
-        if settings.execute.backend == "off":
-            hint = '`backend = "bubblewrap"` on Linux (`apt-get install bubblewrap`), or "docker"; `--backend` for once'
-            raise no_backend("commands", hint)
+        hint = '`backend = "bubblewrap"` on Linux (`apt-get install bubblewrap`), or "docker"; `--backend` for once'
+        execute.needs_backend(settings, "commands", hint)
         if settings.guide.verify:
             self.verifier = backends.open_verifier(self.workspace, settings, TEST_SECONDS, offline=self.offline)
         replayer = self.verifier and self.verifier.replayer
@@ -120,7 +112,7 @@ class Guiding(asking.AskingStage):
                     base_commit=commit.commit,
                     license=commit.license,
                     held_out=chance(settings.sample.seed, "held out", name) < settings.guide.held_out,
-                    opening=opening(commit, openings.get(name, ())),
+                    opening=first_messages(commit, openings.get(name, ())),
                     rounds=[run for run in (record.every_round() if record else ()) if run.round < self.round],
                 )
             if record.is_done:
@@ -130,8 +122,8 @@ class Guiding(asking.AskingStage):
             if name not in made and path.exists() and not self.planned:  # one that cannot be read stays, for a person
                 path.replace(path.with_name(f"{path.name}.damaged"))
             mark = fence.nonce(self.secret, f"guide {name}")
-            work = partial(self.guided, commit, record, mark)
-            yield asking.OpenTurn(name, partial(self.requests, record, mark), work)
+            requests, work = partial(self.requests, record, mark), partial(self.guided, commit, record, mark)
+            yield asking.OpenTurn(name, requests, work)
 
     def finish(self, summary: calls.Summary, found: Any = None) -> Result:
         """Write the round's rows and say its figures: of held-out tasks and of the others."""
@@ -139,17 +131,17 @@ class Guiding(asking.AskingStage):
         done = [record for record in records if record.is_done and record.round == self.round]
         rows = [record for record in done if not record.held_out]
         path = self.workspace.root / "guided" / f"round_{self.round}.parquet"
-        found = {"round": self.round, "rows": save(path, rows)}
+        found = {"round": self.round, "rows": guided_rows.save(path, rows)}
         for name, runs in {"held-out": [record for record in done if record.held_out], "training": rows}.items():
             if runs:
-                found[name] = rates = measure(runs)
+                found[name] = rates = intervention_rates.measure(runs)
                 spread = f"{rates.rate:.3f} ({rates.low:.3f} to {rates.high:.3f})"
                 say(f"round {self.round}, {rates.tasks:,} {name} tasks: {spread} interventions a step")
         return super().finish(summary, found)
 
     def requests(self, record: Guided, mark: str) -> list[calls.Request]:
         """What is asked if every run takes all its steps and every proposal is approved."""
-        loop, settings, found = supervised_loop, self.settings, []
+        settings, found = self.settings, []
         runs = {"rule": record.steps} | ({"": record.solo_steps} if record.held_out else {})
         for task, steps in runs.items():
             ran = [loop.said(step.action, step.outcome) for step in steps if step.outcome]
@@ -157,8 +149,7 @@ class Guiding(asking.AskingStage):
             for _ in range(len(ran), settings.guide.max_steps):
                 found.append(loop.question(settings, record, shown))
                 if task:
-                    asked = loop.overseer_question(settings, record.task, mark, task, shown, [TYPICAL_TURN])
-                    found.append(asked)
+                    found.append(loop.overseer_question(settings, record.task, mark, task, shown, [TYPICAL_TURN]))
                 shown += loop.said(TYPICAL_TURN, Ran(shown=TYPICAL_OUTPUT))
         return found
 
@@ -168,7 +159,7 @@ class Guiding(asking.AskingStage):
         def keep() -> None:
             self.workspace.save(self.workspace.guided_path(record.task), record)
 
-        supervision = supervised_loop.Supervision(record, self.settings, mark, ask, keep)
+        supervision = loop.Supervision(record, self.settings, mark, ask, keep)
         async with self.states:
             if record.held_out and not record.solo_outcome:
                 record.solo_outcome, record.solo_resolved = await self.ran(commit, record, ask, supervision.solo)
@@ -176,25 +167,25 @@ class Guiding(asking.AskingStage):
             keep()
 
     async def ran(
-        self, commit: Commit, record: Guided, ask: calls.Ask, run: Callable[[Episode], Awaitable[str]]
+        self, commit: Commit, record: Guided, ask: calls.Ask, run: Callable[[loop.Episode], Awaitable[str]]
     ) -> tuple[str, bool | None]:
         """How a run in a fresh sandbox ended, and whether the issue's own tests pass: None where they say nothing."""
         if ask.stopped:  # before a checkout is laid out for nothing
             raise asyncio.CancelledError
         messages = list(record.opening)
-        harness = harness_of(messages, self.settings.execute.output_chars)
-        state = await self.executor.state(start_of(commit, messages))
+        known = harness.of(messages, self.settings.execute.output_chars)
+        state = await self.executor.state(execute.start_of(commit, messages))
         try:
-            outcome = await run(Episode(state, harness, messages, self.commands))
+            outcome = await run(loop.Episode(state, known, messages, self.commands))
         finally:
             await state.close()
         if self.verifier is None:
             return outcome, None
-        found = await self.verifier.verify(attempt_of(record.task, commit, messages))
+        found = await self.verifier.verify(verify.attempt_of(record.task, commit, messages))
         return outcome, None if found.resolved is None else found.resolved and outcome == "submitted"
 
 
-def opening(commit: Commit, told: Sequence[Message]) -> list[Message]:
+def first_messages(commit: Commit, told: Sequence[Message]) -> list[Message]:
     """Instructions and issue: `told` by the dataset where a prompt of the pull request was drawn, else our own."""
     if [message.role for message in told] == ["system", "user"]:
         return list(told)
@@ -207,7 +198,7 @@ run_async, run, plan = asking.faces(Guiding)
 
 
 def main(arguments: Namespace) -> int:
-    workspace, settings = opened(arguments)
+    workspace, settings = opening.opened(arguments)
     offline, agent = arguments.offline, arguments.agent
     if agent and offline and not agent.startswith(f"{OFFLINE}agent-"):
         hint = f"{OFFLINE}agent-30 proposes 30 % bad actions"

@@ -106,7 +106,7 @@ async def judged(panel: Panel, url: str, each: Iterable[Wanted]) -> tuple[calls.
 
     The error is of a judge that answered nothing, where the others made a quorum of every turn.
     """
-    summary, failure, total = calls.Summary("judge"), None, len(panel.workspace.answer_paths())
+    summary, failure = calls.Summary("judge"), None
     for number, (jobs, name, by) in enumerate(each):
         if ended_early(summary):
             break
@@ -115,7 +115,7 @@ async def judged(panel: Panel, url: str, each: Iterable[Wanted]) -> tuple[calls.
         before, outdated = summary, panel.workspace.duel  # the verdict that lies there is about other votes
         role: asking.Asked = "writer" if name == "noise" else "judge"
         try:
-            summary = await asking.drive(jobs, by.stage, role=role, name=name, total=total, url=url, outdated=outdated)
+            summary = await asking.drive(jobs, by.stage, role=role, name=name, url=url, outdated=outdated)
         except EndpointError as error:
             # Under the screen a turn rests on one vote: what is missing is made good.
             kept, screened = map(panel.kept, panel.candidates), panel.settings.judge.strategy == "screen"

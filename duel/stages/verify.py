@@ -21,8 +21,7 @@ import orjson
 from duel.bookkeeping import Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SourceError
-from duel.execution import backends
-from duel.execution.replay import as_done
+from duel.execution import backends, replay
 from duel.execution.verification import Attempt
 from duel.records import Commit, Message
 from duel.settings import Settings
@@ -47,8 +46,7 @@ async def run_async(
     offline: bool = False,
 ) -> Result:
     """Verify every rollout that is not verified yet; `found` is what outcomes.json holds."""
-    if settings.execute.backend == "off":
-        raise execute.no_backend("tests", '`backend = "docker"` where images are, "bubblewrap" on Linux')
+    execute.needs_backend(settings, "tests", '`backend = "docker"` where images are, "bubblewrap" on Linux')
 
     def save() -> None:
         workspace.save_page(workspace.root / OUTCOMES, dict(sorted(outcomes.items())))
@@ -70,7 +68,7 @@ async def run_async(
         say(f"verifying rollouts with {verifier.executor.describe()} …")
         try:
             width = max(1, backends.workers(settings) // 2)
-            async for attempt, found in as_done(verifier.verify, islice(attempts(), limit or None), width):
+            async for attempt, found in replay.as_done(verifier.verify, islice(attempts(), limit or None), width):
                 repositories[attempt.key] = attempt.start.repository
                 outcomes[attempt.key] = asdict(found)
                 if len(outcomes) % SAVE_EVERY == 0:
@@ -84,7 +82,7 @@ async def run_async(
     print(f"{'repository':<40}{'resolved':>9}{'not':>6}{'unknown':>9}")
     for name, number in sorted(counted.items()):
         print(f"{name:<40}{number[True]:>9}{number[False]:>6}{number[None]:>9}")
-    reasons = Counter(reason_of(row) for row in outcomes.values() if row["why_not"])
+    reasons = Counter(row["why_not"].partition(":")[0] for row in outcomes.values() if row["why_not"])
     for reason, count in sorted(reasons.items()):
         say(f"{count:,} not verified: {reason}")
     return Result("verify", EXIT_OPEN if execute.OPEN & reasons.keys() else EXIT_FINISHED, outcomes, dropped=reasons)
@@ -93,15 +91,11 @@ async def run_async(
 run = synchronous(run_async)
 
 
-def reason_of(row: dict[str, Any]) -> str:
-    return str(row["why_not"]).partition(":")[0]
-
-
 def verified(workspace: Workspace) -> dict[str, dict[str, Any]]:
     """What an earlier run has found out, but for what another run may mend."""
     try:
         rows = orjson.loads((workspace.root / OUTCOMES).read_bytes())
-        return {key: row for key, row in rows.items() if reason_of(row) not in execute.OPEN}
+        return {key: row for key, row in rows.items() if str(row["why_not"]).partition(":")[0] not in execute.OPEN}
     except (OSError, ValueError, AttributeError, TypeError, KeyError):  # there is none, or it is none of ours
         return {}
 
