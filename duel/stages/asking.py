@@ -5,7 +5,7 @@ The two that write candidates share more: which are missing, and how they are wr
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -28,6 +28,7 @@ from duel.workspace import SHARDS_FOLDER, Workspace
 
 Asked = Literal["writer", "judge", "guide"]
 Found = TypeVar("Found")
+Questions = dict[str, Question]
 
 
 async def unasked(_: calls.Ask) -> bool:
@@ -74,10 +75,7 @@ class AskingStage(Stage):
         return self.workspace.secret(keep=not self.planned)
 
     async def beside(self, work: Callable[..., Found], *given: Any) -> Found:
-        """`work(*given)` in a thread, one at a time: more would only wait for the interpreter.
-
-        While the event loop stands still, replies that have come are taken for late ones.
-        """
+        """`work(*given)` in a thread, one at a time: while the event loop stands still, replies are taken for late."""
         async with self.one_at_a_time:
             return await asyncio.to_thread(work, *given)
 
@@ -224,21 +222,15 @@ class WritingStage(AskingStage):
             self.finished += 1
             return
         self.stale += text and not self.again and not keep
-        written = partial(self.written, path, before if keep else fresh, asked, keep, commit)
+        written = partial(self.written, path, before if keep else fresh, commit, keep, asked)
         yield OpenTurn(path.stem, lambda: [question.request for question in asked.values()], written)
 
     async def written(
-        self,
-        path: Path,
-        answer: Answer,
-        questions: Mapping[str, Question],
-        keep: Collection[str],
-        commit: Commit | None,
-        ask: calls.Ask,
+        self, path: Path, answer: Answer, commit: Commit | None, keep: list[str], asked: Questions, ask: calls.Ask
     ) -> bool:
         """Ask until each reply is one well-formed turn, then save the answer; one candidate is enough for a turn.
 
-        `questions` are by the id of the candidate that each is to bring; of the others those in `keep` stay.
+        What is `asked` stands by the id of the candidate that it is to bring; of the others those in `keep` stay.
         """
 
         async def tried(name: str, question: Question) -> Candidate | Exception:
@@ -248,7 +240,7 @@ class WritingStage(AskingStage):
                 return error
 
         side, had = self.SIDE, bool(getattr(answer, self.SIDE))
-        tries = await asyncio.gather(*(tried(*asked) for asked in questions.items()))
+        tries = await asyncio.gather(*(tried(*one) for one in asked.items()))
         answer.remove(side, keep)
         for one in tries:
             if isinstance(one, Candidate):

@@ -87,10 +87,7 @@ def run(
 
 @dataclass
 class Suspects(AskingStage):
-    """The auditor's part: what does a suspicious challenger claim that follows from nothing it was shown?
-
-    It reads the audits that were just made; the lock on answers is held by the audit around it.
-    """
+    """What does a suspicious challenger claim that follows from nothing it was shown? The audit holds the answers."""
 
     NAME, COMMAND, LOCK = AUDITOR, "duel audit", AUDITOR
 
@@ -123,10 +120,7 @@ class Suspects(AskingStage):
                 yield OpenTurn(stem, partial(list, [asked]), work)
 
     async def examined(self, path: Path, answer: Answer, commit: Commit, asked: calls.Request, ask: calls.Ask) -> None:
-        """Ask until the reply is a list of claims, then add those without a true quote to the turn's audit.
-
-        Raises ItemError where `format_retries` more askings bring no list.
-        """
+        """Ask until the reply is a list of claims; those without a true quote go into the turn's audit."""
         for attempt in range(self.settings.generate.format_retries + 1):
             reply = await ask(asked.again(attempt, REMINDER if attempt else ""))
             try:

@@ -41,12 +41,8 @@ class PlannedTurn(NamedTuple):
 
 
 def sample(workspace: Workspace, settings: Settings) -> tuple[list[PlannedTurn], float]:
-    """The prompts that are there, of a large draw some, and how many of the run each of them stands for.
-
-    Where none are drawn yet, a typical one for all.
-    """
-    every = workspace.prompt_files()
-    if not every:
+    """Prompts that are there, else a typical one, and how many turns of the run each of them stands for."""
+    if not (every := workspace.prompt_files()):
         return typical(settings)
     files = every[:: max(1, len(every) // SAMPLED_FILES)]
     stage = Stage("plan", workspace, settings)

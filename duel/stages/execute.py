@@ -18,7 +18,7 @@ from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, User
 from duel.execution import backends, harness
 from duel.execution.executor import Executor, Start
 from duel.execution.replay import EvidenceRules, Task, observe_all, plan
-from duel.records import Answer, Candidate, Commit, Message
+from duel.records import Answer, Commit, Message, Observed
 from duel.records.executed import same
 from duel.settings import Settings
 from duel.synchronous import synchronous
@@ -86,8 +86,7 @@ class Work(Stage):
 
     executor: Executor = field(kw_only=True)
     rules: EvidenceRules = field(kw_only=True)
-    only: Collection[Path] | None = None
-    """Answers whose candidates are executed; None: all. The others are counted as they are."""
+    only: Collection[Path] | None = None  # answers whose candidates are executed; the others are counted as they are
     reasons: Counter[str] = field(default_factory=Counter)
     turns: int = 0
     evidence: int = 0  # turns of which the chosen candidates of both sides ran
@@ -107,21 +106,18 @@ class Work(Stage):
             texts = {one.id: text for one in answer.candidates if (text := answer.text_of(one))}
             task = Task(str(path), start, answer.messages, texts)
             wanted = self.only is None or path in self.only
+            seen = {one.id: one.observed for one in answer.candidates}
             # Only what does not stand: run again, a command may print another time, and its votes would be asked anew.
-            owed = {one.id for one in answer.candidates if self.again or not self.stands(task, one)} & texts.keys()
+            owed = {name: text for name, text in texts.items() if self.again or not self.stands(seen[name], task, text)}
             if wanted and owed:
-                yield replace(task, candidates={name: text for name, text in texts.items() if name in owed})
+                yield replace(task, candidates=owed)
             else:
                 self.finished += wanted
                 self.count(path, answer)
 
-    def stands(self, task: Task, one: Candidate) -> bool:
-        """True where what is known of a candidate's command is what running it again would find."""
-        if one.id not in task.candidates:
-            return True
-        if one.observed is None or one.observed.reason in OPEN:
-            return False
-        return one.observed.plan == plan(self.executor, task, task.candidates[one.id], self.rules)
+    def stands(self, seen: Observed | None, task: Task, text: str) -> bool:
+        """True where what was seen of a command is what running it again would show."""
+        return seen is not None and seen.reason not in OPEN and seen.plan == plan(self.executor, task, text, self.rules)
 
     def count(self, path: Path, answer: Answer) -> None:
         self.turns += 1

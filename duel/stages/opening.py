@@ -100,10 +100,7 @@ def taken_by(function: Callable[..., object], arguments: Namespace) -> dict[str,
 def opened(
     arguments: Namespace, *, begins: bool = False, flags: Mapping[tuple[str, str], Any] | None = None
 ) -> tuple[Workspace, Settings]:
-    """The workspace that the command line names, and its settings; `flags` are keys that it sets.
-
-    Raises UserError where there is no such folder, unless the stage `begins` a workspace or is given its source.
-    """
+    """The workspace, which must be there unless the stage `begins` one, and its settings; `flags` are keys of them."""
     from duel import settings
     from duel.calls.batches import PROVIDERS
     from duel.offline import overrides

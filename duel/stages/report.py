@@ -25,10 +25,7 @@ PAGES = ("*.html", "*.md", "*.svg", "turns/*.js")
 
 
 def run(workspace: Workspace, settings: Settings) -> Result:
-    """Write all files of the report and sort the turns; `found` is the summary that `--json` prints.
-
-    Where nothing has changed since the last time, the files that are there stand.
-    """
+    """Write the report and sort the turns, unless nothing has changed since; `found` is what `--json` prints."""
     with workspace.lock("report", "report.py"):
         files = Snapshot.take(workspace, "commit", "answer", "score", *BUCKETS)
         known = standing.recall(workspace, "report", _rests_on(workspace, settings), files)

@@ -117,7 +117,7 @@ def main(arguments: Namespace) -> int:
     workspace, settings, configured = prompt.opened_draw(arguments)
     if not arguments.plan:
         return run(workspace, settings, configured=configured, **taken_by(run, arguments)).exit_code
-    plans = plan(workspace, settings, again=arguments.again, offline=arguments.offline)
+    plans = plan(workspace, settings, **taken_by(plan, arguments))
     for stage in plans:
         stage.say()
     batches = f", by batch at most ${sum(stage.batch_cost for stage in plans):,.2f}" if plans[0].batch_h else ""
