@@ -14,15 +14,14 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
-from duel.judging.statistics import Clusters
-from duel.review.calibration import Labeled, rater_bound
+from duel.judging.statistics import Clusters, mean
+from duel.review.ballots import chances, sequence
+from duel.review.calibration import rater_bound
 from duel.review.estimator import Phases, quantile
-from duel.review.showings import chances, sequence
 
 TURNS = 2_000
 KINDNESS = 0.05
@@ -109,9 +108,9 @@ def measure_raters(world: World, raters: int, draws: int) -> tuple[float, float,
         said = np.full((TURNS, raters, 5), np.nan)
         for place, name in enumerate(sequence(turns, seed)[:300]):
             said[int(name), place % raters] = people[int(name)] + leans[place % raters] + 0.5
-        labeled = told(panel, said, np.array(list(chances(turns, 300).values())), pulls)
-        phases = Phases.of(panel, labeled.people, labeled.chance, pulls)
-        bound, for_others = phases.lower(0.05), rater_bound(labeled, phases, 0.05)
+        chance, by_person = np.array(list(chances(turns, 300).values())), said.mean(2) - 0.5
+        phases = Phases.of(panel, mean(by_person, axis=1), chance, pulls)
+        bound, for_others = phases.lower(0.05), rater_bound(by_person, panel, chance, phases, 0.05)
         held.append(bound <= 0)
         below.append(phases.people().mean - bound)
         if for_others is not None:
@@ -119,26 +118,6 @@ def measure_raters(world: World, raters: int, draws: int) -> tuple[float, float,
             below_for_others.append(phases.people().mean - for_others)
     wide = (100 * np.mean(held_for_others), 100 * np.mean(below_for_others)) if held_for_others else (np.nan, np.nan)
     return 100 * float(np.mean(held)), 100 * float(np.mean(below)), float(wide[0]), float(wide[1])
-
-
-def told(panel: np.ndarray, said: np.ndarray, chance: np.ndarray, pulls: np.ndarray) -> Labeled:
-    """What `calibrate` makes of records, made from arrays."""
-    return Labeled(
-        scores=[],
-        clusters=pulls.astype(str),
-        keys=np.arange(5),
-        panel=panel,
-        panel_by_metric=np.zeros((TURNS, 5)),
-        judges=[],
-        judged=np.zeros((TURNS, 0)),
-        raters=[str(rater) for rater in range(said.shape[1])],
-        said=said,
-        chance=chance,
-        first=[],
-        repeats=[],
-        set_aside=Counter(),
-        skips=[],
-    )
 
 
 def main() -> None:

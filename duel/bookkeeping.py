@@ -27,8 +27,7 @@ class Result:
     """What a stage came to, for whoever called it."""
 
     stage: str
-    exit_code: int = EXIT_FINISHED
-    """As the command line gives it: 0 finished, 1 items are open, 3 the budget is spent, 130 interrupted."""
+    exit_code: int = EXIT_FINISHED  # 0 finished, 1 items are open, 3 the budget is spent, 130 interrupted
     found: Any = None  # what the stage found out: the verdict, the figures of the report, what the audit counted
     calls: Summary | None = None  # what was asked and what it cost, where the stage calls models
     dropped: Mapping[str, int] = field(default_factory=dict)  # how many items were left out, by reason
@@ -58,8 +57,7 @@ class Stage:
     again: bool = False
     finished: int = 0  # items that an earlier run had finished
     stale: int = 0  # items that were made with other settings and are asked anew
-    damage: list[ItemError] = field(default_factory=list)
-    """Files that could not be read and that this stage cannot write again."""
+    damage: list[ItemError] = field(default_factory=list)  # files that cannot be read, nor written again by this stage
     redone: list[ItemError] = field(default_factory=list)  # files that could not be read and are written again
     dropped: list[Mapping[str, Any]] = field(default_factory=list)
 

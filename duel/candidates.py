@@ -14,13 +14,9 @@ from duel.records import Commit, Made, Message, Side
 from duel.settings import Settings
 from duel.turn import format_problem
 
-# Fence lines, role markers and the like around what is counted, in tokens.
-SLACK_TOKENS = 128
+SLACK_TOKENS = 128  # fence lines, role markers and the like around what is counted
 NO_MARK = "0" * 16
-# Sets a second writer's reply apart from the king's in the ledger, where both are asked the very same.
-SECOND_WRITER = 2_000_000
-
-
+SECOND_WRITER = 2_000_000  # sets its reply apart from the king's in the ledger, where both are asked the very same
 # A model of which fewer than one reply in FORM_SHARE can be used, after FORM_REPLIES of them, is not worth its price.
 FORM_REPLIES, FORM_SHARE = 20, 5
 
@@ -31,18 +27,16 @@ class FormKept:
 
     replies: int = 0
     usable: int = 0
-    repeated: int = 0
-    """Unusable ones that tell nothing new: rejected in an earlier round or run, or answers to a second asking."""
+    telling: int = 0  # Without unusable ones that were rejected in an earlier round or run, or answer a second asking
 
     def count(self, reply: Reply, problem: str, *, again: bool = False) -> None:
         """Count a reply. Raises EndpointError, which ends the run, once the model has shown that it cannot do it."""
         self.replies += 1
         self.usable += not problem
-        self.repeated += bool(problem) and (again or bool(reply.rejected))
-        telling = self.replies - self.repeated
-        if telling >= FORM_REPLIES and self.usable * FORM_SHARE < telling:
+        self.telling += not problem or not (again or reply.rejected)
+        if self.telling >= FORM_REPLIES and self.usable * FORM_SHARE < self.telling:
             raise EndpointError(
-                f"{self.usable} of {telling} replies could be used: the model does not keep the form ({problem})",
+                f"{self.usable} of {self.telling} replies could be used: the model does not keep the form ({problem})",
                 where=reply.model,
                 value=reply.text,
                 hint="a THOUGHT and one bash block are asked for; try another [generate] model, more `max_tokens` or"
@@ -63,8 +57,7 @@ class Question:
     """What one side of one turn is asked."""
 
     request: Request
-    plan: str
-    """What a rerun compares: the key of the question without the workspace's nonce, so that records do not hold it."""
+    plan: str  # what a rerun compares: the question's key without the workspace's nonce, so that records do not hold it
 
 
 @dataclass
@@ -87,9 +80,8 @@ class Numbered:
         told: Counter[str] = Counter()
         questions = []
         for model in self.settings.writers(side):
-            same = [
-                writer_request(self.settings, side, stem, model, messages, number=told[model]) for messages in shown
-            ]
+            number = told[model]
+            same = [writer_request(self.settings, side, stem, model, messages, number=number) for messages in shown]
             told[model] += 1
             occurrence = self._occurrences.number(same[0]).occurrence + apart
             asked, unmarked = (same[place].again(0, "", occurrence) for place in (0, -1))
@@ -128,15 +120,10 @@ def writer_request(
 
 
 def room_for_history(settings: Settings, commit: Commit | None) -> int:
-    """Tokens that king, challenger and judges can all give to the history of this turn.
-
-    The challenger needs the most: its own rules and the pull request stand before the history. All sides are given the
-    same history, so its room decides.
-    """
-    generate = settings.generate
+    """Tokens for the history of this turn: all sides see the same, and the challenger has the most before it."""
     rules = estimate_tokens(prompts.load("challenger").text) + SLACK_TOKENS
     hidden = pull.tokens(commit) if commit is not None else 0
-    return generate.max_model_len - generate.max_tokens - rules - hidden
+    return settings.generate.max_model_len - settings.generate.max_tokens - rules - hidden
 
 
 def fitted_history(messages: Sequence[Message], settings: Settings, commit: Commit | None) -> list[Message]:
@@ -145,21 +132,18 @@ def fitted_history(messages: Sequence[Message], settings: Settings, commit: Comm
 
 def informed(history: Sequence[Message], commit: Commit, mark: str) -> list[Message]:
     """What the challenger is shown: rules, pull request and the agent's instructions first, then the conversation."""
-    has_system = history[0].role == "system"
-    system = history[0].content if has_system else ""
-    rules = prompts.load("challenger").render(
-        mark=mark,
-        pull=fence.fence("HIDDEN PULL REQUEST", pull.render(commit), mark),
-        system=fence.fence("AGENT SYSTEM PROMPT", system, mark),
-    )
-    return [Message(role="system", content=rules), *history[int(has_system) :]]
+    own, rest = (history[0].content, history[1:]) if history[0].role == "system" else ("", history)
+    hidden = fence.fence("HIDDEN PULL REQUEST", pull.render(commit), mark)
+    system = fence.fence("AGENT SYSTEM PROMPT", own, mark)
+    rules = prompts.load("challenger").render(mark=mark, pull=hidden, system=system)
+    return [Message(role="system", content=rules), *rest]
 
 
 def asked_again(question: Question, reply: Reply, findings: Sequence[str]) -> Question:
     """The follow-up to a reply that tells what the agent cannot know, with the findings named."""
     rebuke = prompts.load("challenger_again").render(findings="\n".join(f"- {finding}" for finding in findings))
-    talk = {"assistant": reply.text, "user": rebuke}
-    said = [{"role": role, "content": chat_tokens.broken(text)} for role, text in talk.items()]
+    talk = (("assistant", reply.text), ("user", rebuke))
+    said = [{"role": role, "content": chat_tokens.broken(text)} for role, text in talk]
     return replace(question, request=replace(question.request, messages=[*question.request.messages, *said]))
 
 

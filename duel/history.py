@@ -7,8 +7,7 @@ from duel.records import Message
 # Bytes a token, on the safe side: 41 real rollouts had 3.18 (least), 3.82 (median) and 4.63 (most) bytes a token of
 # the o200k vocabulary, so an estimate at 3.0 never undercounted one of them.
 BYTES_PER_TOKEN = 3.0
-# What a chat template puts around one message, in tokens.
-TOKENS_PER_MESSAGE = 8
+TOKENS_PER_MESSAGE = 8  # what a chat template puts around one message
 MARKER = "[{count} earlier messages are left out here: the conversation is longer than the context window.]"
 
 
@@ -25,16 +24,14 @@ def fit(messages: Sequence[Message], limit: int) -> list[Message]:
     """The conversation within `limit` tokens: its head (system prompt and task), a marker, and the newest turns.
 
     Whole turns go, an assistant message together with the observation behind it, oldest first; the newest observation
-    always stays. Where even that is too long, the longest remaining messages lose their middle. A conversation that
-    fits comes back unchanged.
+    always stays. Where even that is too long, the longest remaining messages lose their middle; 200 characters of each
+    stay. A conversation that fits comes back unchanged.
     """
     fitted = list(messages)
     if history_tokens(fitted) <= limit:
         return fitted
-    head = next((i for i, message in enumerate(fitted) if message.role == "assistant"), len(fitted))
-    start = head
-    marker = Message(role="user", content=MARKER.format(count=0))
-    room = limit - history_tokens(fitted[:head]) - history_tokens([marker])
+    start = head = next((i for i, message in enumerate(fitted) if message.role == "assistant"), len(fitted))
+    room = limit - history_tokens([*fitted[:head], Message(role="user", content=MARKER.format(count=0))])
     tail_tokens = history_tokens(fitted[head:])
     while start < len(fitted) - 2 and tail_tokens > room:
         end = start + 1
@@ -49,12 +46,6 @@ def fit(messages: Sequence[Message], limit: int) -> list[Message]:
         else:  # the marker joins the last message of the head, so that roles keep alternating
             before[-1] = before[-1].model_copy(update={"content": f"{before[-1].content}\n\n{told}"})
         fitted = before + after
-    return _shorten(fitted, limit)
-
-
-def _shorten(messages: list[Message], limit: int) -> list[Message]:
-    """Cut the middle out of the longest messages until the conversation fits; 200 characters of each always stay."""
-    fitted = list(messages)
     while (excess := history_tokens(fitted) - limit) > 0:
         longest = max(range(len(fitted)), key=lambda i: len(fitted[i].content))
         content = fitted[longest].content

@@ -3,10 +3,13 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any, TypeVar
 
 Chunk = TypeVar("Chunk")
@@ -30,7 +33,8 @@ def spread(
         try:
             waiting: deque[Future[Result]] = deque()
             for chunk in chunks:  # not all at once: they and their results may be more than memory holds
-                waiting.append(pool.submit(work, chunk))
+                with _nameless_script():
+                    waiting.append(pool.submit(work, chunk))
                 if len(waiting) > 3 * processes:
                     yield waiting.popleft().result()
             while waiting:
@@ -40,16 +44,26 @@ def spread(
             raise
 
 
+@contextmanager
+def _nameless_script() -> Iterator[None]:
+    """Processes that start here do not run the user's script, which without a guard would start all of it again."""
+    script = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = script
+
+
 def _begin(prepare: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
     """Ctrl-C is the parent's to handle: a chunk in work is finished."""
+
+    def end_with_parent() -> None:
+        if parent := multiprocessing.parent_process():
+            parent.join()
+            os._exit(1)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     if prepare:
         prepare(*given)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)

@@ -10,10 +10,7 @@ SHARE_OF_WINDOW = 0.5
 
 
 def render(commit: Commit) -> str:
-    """The pull request as sections of plain text; a section without content is left out.
-
-    The text is untrusted: whoever puts it into a prompt fences it.
-    """
+    """The pull request as sections of plain, untrusted text: whoever puts it into a prompt fences it."""
     number = f" #{commit.pull_number}" if commit.pull_number is not None else ""
     sections = {
         "Repository": f"{commit.repo}{number}".strip(),

@@ -22,7 +22,9 @@ _NAMES = {style: frozenset(names.split()) for style, names in wordlists.table("c
 STYLE_OF: dict[str, Style] = {name: style for style in STYLES for name in _NAMES.get(style, ())}
 """What kind of action a command is by itself; whatever is not listed runs a program."""
 _SILENT = frozenset({"", ":", "cd", "export", "false", "set", "shopt", "sleep", "true", "unset"})
+_WRITING = frozenset({">", ">>", "&>", "&>>", ">|"})
 _NO_FILES = frozenset({"/dev/null", "/dev/stdout", "/dev/stderr", "/dev/tty"})
+_NO_WORDS = frozenset({"variable_assignment", "file_redirect", "herestring_redirect", "heredoc_redirect"})
 _OPTION = re.compile(r"-|[A-Za-z_]\w*=|\d+(\.\d+)?[smhd]?$")
 _HEREDOC = re.compile(r"<<(-?)[ \t]*(?:'([^'\n]+)'|\"([^\"\n]+)\"|\\?([A-Za-z_]\w*))")
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
@@ -41,10 +43,10 @@ class Command:
 @dataclass(frozen=True, slots=True)
 class Script:
     commands: tuple[Command, ...]  # in order of appearance, inside substitutions, loops and wrappers (`sudo`) as well
-    valid: bool
-    statements: int  # that stand side by side at the top (separated by newlines, `;` or `&`)
-    operators: frozenset[str]  # that join commands anywhere
-    leading_comment: bool
+    valid: bool = True
+    statements: int = 1  # that stand side by side at the top (separated by newlines, `;` or `&`)
+    operators: frozenset[str] = frozenset()  # that join commands anywhere
+    leading_comment: bool = False
     error: int = 0  # the line of the first syntax error, from 1
 
     @property
@@ -71,15 +73,13 @@ def parse(command: str) -> Script:
         retry = _tree(shorter)
         root, source = (root, source) if retry.has_error else (retry, shorter)
     commands: list[Command] = []
-    operators: set[str] = set()
+    statements = sum(child.type != "comment" for child in root.named_children)
+    operators = {";"} if statements > 1 else set()
     _collect(root, source, commands, operators)
-    statements = [child for child in root.named_children if child.type != "comment"]
-    if len(statements) > 1:
-        operators.add(";")
     return Script(
         commands=tuple(unwrapped for found in commands for unwrapped in _unwrap(found)),
         valid=not root.has_error,
-        statements=len(statements),
+        statements=statements,
         operators=frozenset(operators),
         leading_comment=command.lstrip().startswith("#"),
         error=_error_line(root),
@@ -92,24 +92,18 @@ def submits(script: Script, sentinels: Collection[str] = SENTINELS) -> bool:
         if command.name in {"echo", "printf"} and not command.writes:
             printed = " ".join(word for word in command.words[1:] if not word.startswith("-"))
             return printed.replace("\\n", "\n").strip().split("\n")[0].strip() in sentinels
+        is_silent = command.name in _SILENT or _command_style(command) == "edit"
         if command.name == "git":
-            silent = command.words[1:2] in {("add",), ("rm",), ("mv",), ("config",)}
-        else:
-            silent = command.name in _SILENT or _command_style(command) == "edit"
-        if not silent:
-            return False
+            is_silent = command.words[1:2] in {("add",), ("rm",), ("mv",), ("config",)}
+        if not is_silent:
+            break
     return False
 
 
-def style(command: str) -> Style:
-    """What kind of action `command` is: its most decisive simple command decides."""
-    return script_style(parse(command))
-
-
-def script_style(script: Script) -> Style:
-    if submits(script):
-        return "submit"
-    return max((_command_style(c) for c in script.commands), key=STYLES.index, default="other")
+def style(of: str | Script) -> Style:
+    """What kind of action a script is: its most decisive simple command decides."""
+    script = parse(of) if isinstance(of, str) else of
+    return "submit" if submits(script) else max(map(_command_style, script.commands), key=STYLES.index, default="other")
 
 
 def _command_style(command: Command) -> Style:
@@ -140,7 +134,7 @@ def _collect(root: Node, source: bytes, commands: list[Command], operators: set[
     stack: list[tuple[Node, tuple[str, ...]]] = [(root, ())]
     while stack:
         node, targets = stack.pop()
-        kind = node.type
+        kind, body = node.type, None
         if kind in {"&&", "||", "|", "|&", ";", "&"}:
             operators.add(kind)
             continue
@@ -148,16 +142,15 @@ def _collect(root: Node, source: bytes, commands: list[Command], operators: set[
             continue
         if kind == "redirected_statement":
             targets = targets + tuple(_targets(node, source))
-            if node.child_by_field_name("body") is None:
+            if (body := node.child_by_field_name("body")) is None:
                 commands.append(Command("", (), targets))
         elif kind == "command":
-            words = tuple(_words(node, source))
+            words = tuple(_unquoted(word, source) for word in node.named_children if word.type not in _NO_WORDS)
             name = words[0].rsplit("/", 1)[-1] if words else ""
             commands.append(Command(name, words, targets + tuple(_targets(node, source))))
             targets = ()
         elif kind in {"declaration_command", "unset_command", "test_command"} and node.child_count:
             commands.append(Command(_text(node.children[0], source).strip("["), (_text(node, source),), ()))
-        body = node.child_by_field_name("body") if kind == "redirected_statement" else None
         stack.extend(
             (child, targets if child == body or kind != "redirected_statement" else ())
             for child in reversed(node.children)
@@ -169,18 +162,9 @@ def _targets(node: Node, source: bytes) -> Iterator[str]:
     for child in node.children:
         if child.type == "heredoc_redirect":
             yield from _targets(child, source)
-        elif child.type == "file_redirect" and any(
-            part.type in {">", ">>", "&>", "&>>", ">|"} for part in child.children
-        ):
-            destination = child.child_by_field_name("destination")
-            if destination is not None:
-                yield _unquoted(destination, source)
-
-
-def _words(node: Node, source: bytes) -> Iterator[str]:
-    for child in node.named_children:
-        if child.type not in {"variable_assignment", "file_redirect", "herestring_redirect", "heredoc_redirect"}:
-            yield _unquoted(child, source)
+        destination = child.child_by_field_name("destination") if child.type == "file_redirect" else None
+        if destination and _WRITING.intersection(part.type for part in child.children):
+            yield _unquoted(destination, source)
 
 
 def _unquoted(node: Node, source: bytes) -> str:
@@ -190,10 +174,8 @@ def _unquoted(node: Node, source: bytes) -> str:
     if node.type == "concatenation":
         return "".join(_unquoted(child, source) for child in node.children)
     text = _text(node, source)
-    if node.type == "raw_string":
-        return text[1:-1]
-    if node.type == "string":
-        return re.sub(r'\\(["\\$`])', r"\1", text[1:-1])
+    if node.type in {"raw_string", "string"}:
+        return text[1:-1] if node.type == "raw_string" else re.sub(r'\\(["\\$`])', r"\1", text[1:-1])
     return _ESCAPED.sub(r"\1", text) if node.type == "word" else text
 
 
@@ -215,22 +197,15 @@ def _error_line(root: Node) -> int:
 def _unwrap(command: Command, depth: int = 3) -> Iterator[Command]:
     """The command itself, and the one that it starts (`xargs grep x`, `find -exec sed … ;`, `timeout 9 python x`)."""
     yield command
-    inner: tuple[str, ...] = ()
-    if command.name in _NAMES["wrapper"]:
-        inner = _behind_options(command.words[1:])
+    words, start = command.words, len(command.words)
+    if command.name in _NAMES["wrapper"]:  # the command is what follows the wrapper's options and their values
+        start = 1
+        while start < len(words) and _OPTION.match(words[start]):
+            start += 2 if words[start] in {"-I", "-n", "-P", "-L", "-d", "-u", "-k", "-s"} else 1
     elif command.name in {"find", "fd"}:
-        start = next((i for i, word in enumerate(command.words) if word in {"-exec", "-execdir", "-ok", "-x"}), None)
-        inner = command.words[start + 1 :] if start is not None else ()
-    if inner and depth:
+        start = next((i for i, word in enumerate(words, 1) if word in {"-exec", "-execdir", "-ok", "-x"}), start)
+    if depth and (inner := words[start:]):
         yield from _unwrap(Command(inner[0].rsplit("/", 1)[-1], inner, command.writes), depth - 1)
-
-
-def _behind_options(words: tuple[str, ...]) -> tuple[str, ...]:
-    """What is left of a wrapper's words behind its options, their values, assignments and durations."""
-    start = 0
-    while start < len(words) and _OPTION.match(words[start]):
-        start += 2 if words[start] in {"-I", "-n", "-P", "-L", "-d", "-u", "-k", "-s"} else 1  # with a value of its own
-    return words[start:]
 
 
 def _without_heredocs(command: str) -> str:

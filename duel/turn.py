@@ -1,7 +1,6 @@
 """One agent turn: its thought, its bash block, and whether it is well-formed training text."""
 
 import re
-from functools import cache
 from typing import Literal
 
 from duel import wordlists
@@ -23,8 +22,7 @@ def blocks(text: str) -> list[str]:
 
 def command(text: str) -> str:
     """The command of the first bash block, which is the one a lenient harness runs; "" where there is none."""
-    found = blocks(text)
-    return found[0] if found else ""
+    return next(iter(blocks(text)), "")
 
 
 def thought(text: str) -> str:
@@ -45,16 +43,12 @@ def format_problem(text: str, finish_reason: str = "stop") -> str:
         return "empty"
     if _LEAKED_TOKENS.search(text):
         return "leaked-tool-tokens"
-    found = blocks(text)
     if _OPENING.search(BLOCK.sub("", text)):  # a fence inside a command (a patch of a README) opens nothing
         return "open-block"
-    if not found:
-        return "no-block"
-    if len(found) > 1:
-        return "several-blocks"
-    if not found[0].strip():
-        return "empty-block"
-    return ""
+    found = blocks(text)
+    if len(found) != 1:
+        return "several-blocks" if found else "no-block"
+    return "" if found[0].strip() else "empty-block"
 
 
 def format_ok(text: str, finish_reason: str = "stop") -> bool:
@@ -64,12 +58,6 @@ def format_ok(text: str, finish_reason: str = "stop") -> bool:
 
 def aside(text: str, to: Literal["overseer", "reviewer"], seen: str = "") -> str:
     """The words of a turn that answer somebody whom the conversation does not show, but for those in `seen`; or ""."""
-    seen = seen.lower()
-    found = (match[0] for match in _asides(to).finditer(text))
+    seen, kinds = seen.lower(), wordlists.table("asides")
+    found = (match[0] for match in re.finditer(f"{kinds['anyone']}|{kinds[to]}", text, re.IGNORECASE))
     return next((words for words in found if words.lower() not in seen), "")
-
-
-@cache
-def _asides(to: str) -> re.Pattern[str]:
-    kinds = wordlists.table("asides")
-    return re.compile(f"{kinds['anyone']}|{kinds[to]}", re.IGNORECASE)

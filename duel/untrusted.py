@@ -1,7 +1,6 @@
 """Untrusted text on its way to a judge: what cannot be seen is made visible, attempts to influence are noticed.
 
-Nothing here decides a verdict. Fences with a nonce keep a reply inside its block and the parser reads only what the
-judge writes; this module makes attempts harmless to the eye and lets the report name them.
+Nothing here decides a verdict: fences keep a reply inside its block, and the parser reads only what the judge writes.
 """
 
 import base64
@@ -43,38 +42,39 @@ _ENCODED = re.compile(
 _MOST_ENCODED = 50
 _DIMENSION_KEY = re.compile(r"[\"'](correctness|grounding|progress|protocol|efficiency)[\"']\s*:", re.IGNORECASE)
 
-# Kinds of attempt in the order in which they are listed.
-KINDS = ("verdict", "delimiter", "role-line", "address", "invisible", "control")
-
 
 def visible(text: str) -> str:
     r"""`text` with every character that cannot be seen written as an escape (`\u200b`); newline and tab stay.
 
     Control tokens of chat templates are broken: `\x3c|im_end|>`. Doing it twice is doing it once.
     """
-    return chat_tokens.broken(_INVISIBLE.sub(_escape, text.replace("\r\n", "\n")))
+
+    def escape(match: re.Match[str]) -> str:
+        code = ord(match[0])
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+    return chat_tokens.broken(_INVISIBLE.sub(escape, text.replace("\r\n", "\n")))
 
 
 def attempts(text: str) -> list[str]:
-    """The kinds of attempt to influence a judge that `text` shows, out of KINDS. Linear in its length."""
+    """The kinds of attempt to influence a judge that `text` shows, in this order. Linear in its length."""
     found = {
         # Three of the five names as keys: chance does not write that into a turn.
         "verdict": len({name.lower() for name in _DIMENSION_KEY.findall(text)}) >= 3,
-        "delimiter": _DELIMITER.search(text) is not None,
-        "role-line": _ROLE_LINE.search(text) is not None,
+        "delimiter": _DELIMITER.search(text),
+        "role-line": _ROLE_LINE.search(text),
         "address": any(_ADDRESS.search(plain) for plain in _plain_texts(text)),
-        "invisible": _HIDDEN.search(text) is not None,
-        "control": _CONTROL.search(text) is not None,
+        "invisible": _HIDDEN.search(text),
+        "control": _CONTROL.search(text),
     }
-    return [kind for kind in KINDS if found[kind]]
+    return [kind for kind, is_there in found.items() if is_there]
 
 
 def _plain_texts(text: str) -> Iterator[str]:
     yield unicodedata.normalize("NFKC", _HIDDEN.sub("", text)).replace("\u2019", "'")
     for match in islice(_ENCODED.finditer(text), _MOST_ENCODED):
         decoded = _decoded(match[0])
-        readable = sum(character.isprintable() or character in "\n\t" for character in decoded)
-        if readable > 0.9 * len(decoded):
+        if sum(character.isprintable() or character in "\n\t" for character in decoded) > 0.9 * len(decoded):
             yield unicodedata.normalize("NFKC", decoded)
 
 
@@ -88,8 +88,3 @@ def _decoded(text: str) -> str:
         return base64.b64decode(plain[: len(plain) - (len(plain) % 4 == 1)] + "=" * (-len(plain) % 4)).decode()
     except ValueError:
         return ""
-
-
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

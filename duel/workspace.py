@@ -26,8 +26,7 @@ PROMPTS_PER_FILE = 200
 BUCKETS: tuple[Bucket, ...] = ("final", "refined", "defeat")
 PRIVATE_FOLDER = ".duel"
 SHARDS_FOLDER = "shards"
-SHARD_FILE = f"{PRIVATE_FOLDER}/shard.json"
-"""In a shard: which one it is, of how many, and how many prompts are its own."""
+SHARD_FILE = f"{PRIVATE_FOLDER}/shard.json"  # in a shard: which one it is, of how many, and how many prompts it has
 DUEL_FILE = "_duel.json"
 LOCK_WAIT_S = 1.0
 # How file systems say that they have no locks: some network and FUSE mounts.
@@ -39,6 +38,7 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,149}")
 _DEVICE_NAME = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
 _DIGITS = re.compile(r"(\d+)")
 _TURN = re.compile(r"_(\d{1,9})_(\d{1,9})$")
+_ANSWERS = re.compile(r"answer(_\d+)?")
 _PROMPT_FILE = re.compile(r"prompts_(\d+)_(\d+)")
 
 RecordType = TypeVar("RecordType", bound=Record)
@@ -62,9 +62,7 @@ def natural_order(name: str) -> list[tuple[int, int, str]]:
 
 @dataclass
 class NumberedFolders:
-    """Folders of at most `most` files: the first lie in the folder itself, further ones in `1/`, `2/`, … inside it.
-
-    Readers find files also where `most` was another when they were written."""
+    """Folders of at most `most` files: the first lie in the folder itself, further ones in `1/`, `2/`, … inside it."""
 
     most: int = 5000  # files in one folder: `[store] answers_per_dir`
     _inside: dict[Path, list[Path]] = field(default_factory=dict)
@@ -195,11 +193,8 @@ class Workspace:
 
     def answer_folders(self) -> list[Path]:
         """`answer_0/`, `answer_1/`, … and a plain `answer/`, which comes last."""
-        try:
-            names = [e.name for e in os.scandir(self.root) if re.fullmatch(r"answer(_\d+)?", e.name) and e.is_dir()]
-        except FileNotFoundError:
-            return []
-        return [self.root / name for name in sorted(names, key=lambda n: (n == "answer", natural_order(n)))]
+        found = [path for path in self.root.glob("answer*") if _ANSWERS.fullmatch(path.name) and path.is_dir()]
+        return sorted(found, key=lambda path: (path.name == "answer", natural_order(path.name)))
 
     def new_answer_path(self, stem: str, position: int, answers_per_dir: int) -> Path:
         return self.root / f"answer_{position // answers_per_dir}" / f"{stem}.json"
@@ -211,10 +206,7 @@ class Workspace:
 
     def answer_paths(self) -> list[Path]:
         """Every answer file in natural order of its stem; a stem that lies in two folders counts once."""
-        found: dict[str, Path] = {}
-        for folder in self.answer_folders():
-            for path in self._listing(folder):
-                found.setdefault(path.stem, path)
+        found = {path.stem: path for folder in reversed(self.answer_folders()) for path in self._listing(folder)}
         return [found[stem] for stem in sorted(found, key=natural_order)]
 
     def answers(self, damage: list[ItemError]) -> Iterator[tuple[Path, Answer]]:

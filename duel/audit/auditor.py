@@ -34,8 +34,8 @@ _CONCLUDES = re.compile(
 def suspicion(reply: str, messages: Sequence[Message], commit: Commit, leak_score: float) -> float:
     """How much a turn deserves a look, 0 and up: a rank and no proof.
 
-    It adds the weights of what was found anyway (`leak_score`), the words of its prose that the pull request has and
-    the conversation has not (the rarer, the more), and its conclusions, which weigh more the less has been shown.
+    It adds what was found anyway (`leak_score`), the words of its prose that the pull request has and the conversation
+    has not (the rarer, the more), and its conclusions, which weigh more the less has been shown.
     """
     prose = " ".join(reply[start:end] for start, end in ReplyIndex(reply).prose())
     seen = "\n".join([*(message.content for message in messages), commit.issue])
@@ -53,27 +53,21 @@ def _stems(text: str) -> set[str]:
 
 
 def chosen(turns: Sequence[tuple[str, float, bool]], share: float = SHARE) -> list[str]:
-    """Which of (name, suspicion, words were taken out) the auditor is shown: `share` of all, marked ones first.
-
-    A turn from which the leaking words were taken out may keep what it knew, so it comes before the merely suspicious.
-    """
+    """Which of (name, suspicion, words were taken out) the auditor is shown: `share` of all, marked ones first."""
     order = sorted(turns, key=lambda row: (not row[2], -row[1], row[0]))
     return [name for name, _, _ in order[: math.ceil(share * len(turns))]]
 
 
 def question(answer: Answer, commit: Commit, mark: str, room: int) -> list[Message]:
     history = "\n\n".join(f"[{message.role}]\n{message.content}" for message in fit(answer.messages, room))
-    fields = {"conversation": history, "pull": pull.render(commit), "turn": answer.challenger}
-    labels = {"conversation": "CONVERSATION", "pull": "PULL REQUEST", "turn": "TURN"}
-    fenced = {name: fence.fence(labels[name], chat_tokens.broken(text), mark) for name, text in fields.items()}
-    return [Message(role="user", content=prompts.load("auditor").render(mark=mark, **fenced))]
+    texts = {"CONVERSATION": history, "PULL REQUEST": pull.render(commit), "TURN": answer.challenger}
+    fenced = [fence.fence(label, chat_tokens.broken(text), mark) for label, text in texts.items()]
+    fields = dict(zip(("conversation", "pull", "turn"), fenced, strict=True))
+    return [Message(role="user", content=prompts.load("auditor").render(mark=mark, **fields))]
 
 
 def claims(reply: str) -> list[tuple[str, str]]:
-    """What the model says that the turn states, each with the line from which it says that it follows ("": none).
-
-    Raises ItemError (`unparsable`) where the reply holds no list of claims.
-    """
+    """(what the turn states, the line from which it follows, or "") of each claim. Raises ItemError (`unparsable`)."""
     for found in re.finditer(r"\{\s*\"claims\"", reply):
         with contextlib.suppress(ValueError, RecursionError):
             rows = json.JSONDecoder().raw_decode(reply, found.start())[0]["claims"]
@@ -84,21 +78,17 @@ def claims(reply: str) -> list[tuple[str, str]]:
 
 
 def findings(reply: str, answer: Answer, commit: Commit) -> list[Leak]:
-    """One finding for each claim of the turn whose quote does not stand in the conversation.
-
-    Words that the turn does not hold are the model's own and count for nothing. Raises ItemError (`unparsable`).
-    """
-    read, nowhere = ReplyIndex(answer.challenger), {"part": "record", "path": "", "line": 0}
-    text = _comparable(answer.challenger)
+    """A finding for each claim that stands in the turn and whose quote stands in no message. Raises ItemError."""
+    read, text = ReplyIndex(answer.challenger), _comparable(answer.challenger)
     conversation = _comparable("\n".join([*(message.content for message in answer.messages), commit.issue]))
+    told = {"pr_place": {"part": "record", "path": "", "line": 0}, "rarity": 1.0, "weight": BASE["claim"]}
     found = []
     for said, quote in claims(reply):
         # The parts of a quote are joined by dots of omission, and each must stand there.
         parts = [_comparable(part) for part in re.split(r"\s*(?:\.\.\.|…|\[\.\.\.\])\s*", quote)]
         stands = max(map(len, parts)) >= LEAST_QUOTE and all(part in conversation for part in parts)
         if len(stated := _comparable(said)) >= LEAST_QUOTE and stated in text and not stands:
-            told = {"place": read.place(read.find(said)), "pr_place": nowhere, "rarity": 1.0, "weight": BASE["claim"]}
-            found.append(Leak(kind="claim", value=said, **told))
+            found.append(Leak(kind="claim", value=said, place=read.place(read.find(said)), **told))
     return found
 
 

@@ -1,8 +1,7 @@
 """Where lists of benchmark instances come from: files a user names, the Hub, and `humaneval.txt`, which works offline.
 
-Benchmarks of single functions are known again by a function's name and the names of its parameters, as a hash:
-HumanEval (Chen et al. 2021, arXiv 2107.03374), with hashes of some runs of 13 words of its prompts, and MBPP (Austin
-et al. 2021, arXiv 2108.07732).
+Single functions (HumanEval, arXiv 2107.03374, with hashes of some runs of 13 words of its prompts; MBPP, arXiv
+2108.07732) are known again by a hash of a function's name and the names of its parameters.
 """
 
 import contextlib
@@ -34,8 +33,7 @@ HUB_LISTS = {
 }
 """The benchmarks that have a short name in the settings, and where they lie on the Hub."""
 OF_FUNCTIONS = ("humaneval", "mbpp")
-FRESH_SECONDS = 30 * 24 * 3600
-"""A list that was read less than this long ago is taken from the cache without a call; benchmarks rarely change."""
+FRESH_SECONDS = 30 * 24 * 3600  # a list read less than this long ago is taken from the cache: benchmarks rarely change
 _COLUMNS = ("instance_id", "repo", "base_commit")
 _TEXT_COLUMNS = ("problem_statement", "issue", "issue_text", "text")
 _FUNCTION_COLUMNS = ("task_id", "code")
@@ -63,10 +61,7 @@ def humaneval() -> list[dict[str, Any]]:
 
 
 def rows_of_file(file: Path) -> list[dict[str, Any]]:
-    """The instances in a file: plain text (one id a line, `#` comments), json, jsonl, csv or parquet.
-
-    Raises SettingsError where it cannot be read, or holds no id.
-    """
+    """The instances in a file: one id a line with `#` comments, json, jsonl, csv, parquet. Raises SettingsError."""
     try:
         rows = _instances(_records(file))
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
@@ -118,11 +113,7 @@ def _instances(records: Iterable[Any]) -> list[dict[str, Any]]:
 def hub_rows(
     dataset: str, workspace: Workspace, offline: bool, known_by: Callable[[str], list[int]]
 ) -> list[dict[str, Any]]:
-    """The instances of a Hub data set (all splits but `train`), from the cache or by reading their columns.
-
-    Of an issue only what it is known by again is kept (`ngrams`), not its text.
-    Raises ItemError with the reason where neither is available.
-    """
+    """The instances of a Hub data set but for `train`, from the cache or by reading their columns. Raises ItemError."""
     base = Path(environment("XDG_CACHE_HOME", workspace.root) or expanded("~/.cache"))
     home = base if base.is_absolute() else workspace.private  # no home folder, as in some containers
     cache = home / "duel-curation" / "benchmarks" / f"{file_name(dataset)}.json"

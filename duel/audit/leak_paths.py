@@ -58,7 +58,7 @@ def paths(search: Search) -> Iterator[Told]:
         if is_known:
             continue
         doubt, words = 1.0, WORD.findall(reply.command)
-        opened = shell.script_style(reply.script) != "edit" and (name in reply.command or name.split(".")[0] in words)
+        opened = shell.style(reply.script) != "edit" and (name in reply.command or name.split(".")[0] in words)
         if all(word in reply.made for word in WORD.findall(name.rsplit(".", 1)[0])):
             doubt = MADE_HERE
         elif ("/" in key and folder in listed) or (opened and _is_guessable(search, key, bare=text.casefold() == key)):
@@ -155,7 +155,7 @@ def blind_edits(search: Search) -> Iterator[Told]:
     script, command = search.reply.script, search.reply.command
     edited = [path for c in script.commands for path in c.writes]
     for c in script.commands:
-        if shell.script_style(replace(script, commands=(replace(c, writes=()),))) == "edit":
+        if shell.style(shell.Script((replace(c, writes=()),))) == "edit":
             edited += c.words[1:]
     edited += _PATCHED.findall(command)
     if _WRITES_FILES.search(command):
@@ -185,10 +185,7 @@ def windows(search: Search) -> Iterator[Told]:
 
 
 def _unseen(search: Search, command: str) -> Iterator[tuple[Spelled, list[DiffLine]]]:
-    """The files with their lines that `command` names and that were there before, but of which nothing was printed.
-
-    A file counts as printed where a command was given that reads it, or any of its lines that the diff knows was shown.
-    """
+    """The files with their lines that `command` names and the diff changes, but of which nothing was printed."""
     seen = search.seen
     for spelled in spelled_paths(command, search.facts, bare=True):
         path, lines = spelled.fact.value, search.facts.by_path.get(spelled.fact.value.casefold(), [])

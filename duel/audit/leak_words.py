@@ -97,10 +97,7 @@ def _place_factor(fact: Fact) -> float:
 
 
 def chunks(search: Search) -> Iterator[Told]:
-    """Names joined by more than a word is (`retry-limit`, `server.timeout`, `owner/branch`) of common words.
-
-    Where one of the words is a finding by itself, the whole adds nothing.
-    """
+    """Common words joined by more than a word is (`retry-limit`, `server.timeout`), none of them a finding."""
     for match, key in first_of_each(pull_facts.CHUNK, search.reply.text):
         fact = search.facts.chunks.get(key)
         if fact is None or key in search.facts.paths or search.seen.has(key):

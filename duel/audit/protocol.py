@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
+
+from markdown_it import MarkdownIt
 
 from duel import shell, turn
 from duel.records import BrokenRule, Message, ProtocolCheck
-
-if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
 
 _NEGATION = r"(?:do not|don't|never|must not|may not|cannot|no use of|avoid|without)"
 # What prompts mean by a group of tools.
@@ -36,11 +35,10 @@ _ALLOWED = re.compile(
     r"(?=\n[ \t]*[-*#]|\n\s*\n|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
-_ENGLISH = frozenset(["or", "and", "try", "use", "run", "invoke", "verify", "execute", "call", "it"]) | frozenset(
-    "the a an any other to it them this that these such all of in on for your you tool tools command commands".split()
+_ENGLISH = frozenset(
+    "or and try use run invoke verify execute call the a an any other to it them this that these such all of in on for"
+    " your you tool tools command commands".split()
 )
-
-
 PROMPT = 20_000  # characters of a system prompt that are read. The real ones have 1,000 to 3,000
 TASK = 12_000  # characters at the end of a task in which the way to submit is looked for
 # Words of the shell itself: no list of allowed tools means to forbid them.
@@ -68,15 +66,11 @@ class PromptRules:
 
 
 def read_rules(messages: Sequence[Message]) -> PromptRules:
-    """The rules in the system prompt, or in the first message where there is none.
-
-    How to submit may stand in the task as well, which else is not read: its text comes from strangers.
-    """
+    """The rules of the system prompt, or of the first message; of the task, a stranger's text, only how to submit."""
     if not messages:
         return PromptRules()
     task = next((message.content for message in messages[:2] if message.role == "user"), "")
-    prompt = messages[0].content if messages[0].role == "system" else task
-    rules = _read(prompt[:PROMPT])
+    rules = _read((messages[0].content if messages[0].role == "system" else task)[:PROMPT])
     named, alone = _way_to_submit(task[-TASK:])
     return replace(rules, sentinels=rules.sentinels | named, submit_alone=rules.submit_alone or alone)
 
@@ -107,7 +101,7 @@ def _read(prompt: str) -> PromptRules:
                 if says(rf"\b(?:no|any other|any|not|never|avoid)\b[^.]{{0,60}}\b{group}\b", sentence):
                     forbidden.update(tools.split())
             for listed in _LISTED.findall(sentence) if negated else ():
-                forbidden.update(name for name in _TOOL.findall(listed.replace("`", " ")) if name not in _ENGLISH)
+                forbidden.update(_TOOL.findall(listed.replace("`", " ")))
     allowed: set[str] = set()
     listing = _ALLOWED.search(prompt)
     for entry in re.sub(r"\([^)]*\)", "", listing[1]).replace("`", "").split(",") if listing else ():
@@ -117,16 +111,15 @@ def _read(prompt: str) -> PromptRules:
             allowed.update([f"{words[0]} {use.strip('.')}" for use in uses] or [words[0].rstrip(".")])
     labels = re.findall(r"^```(bash|sh|shell|mswea_bash_command)\s*$", prompt, re.MULTILINE)
     sentinels, alone = _way_to_submit(prompt)
+    single = r"(?:exactly|only|just|a) (?:one|1|single)(?: bash| shell)? (?:command|action)\b|\bone (?:bash )?command\b"
     return PromptRules(
         labels=frozenset(labels) or PromptRules.labels,
         thought=says(r"\bTHOUGHT (?:section|before)|\bTHOUGHT:|reasoning and analysis here|explain your reasoning"),
-        one_command=says(
-            r"(?:exactly|only|just|a) (?:one|1|single)(?: bash| shell)? (?:command|action)\b|\bone (?:bash )?command\b"
-        ),
+        one_command=says(single),
         operators=operators,
         no_cd=says(rf"{_NEGATION} (?:use )?`?cd`?\b"),
         no_comment=says(rf"{_NEGATION}[^.\n]{{0,60}}(?:prefix|start|begin)[^.]{{0,60}}#"),
-        forbidden=frozenset(forbidden - {"cd"} - allowed),
+        forbidden=frozenset(forbidden - {"cd"} - _ENGLISH - allowed),
         allowed=frozenset(allowed),
         sentinels=frozenset(shell.SENTINELS) | sentinels,
         submit_alone=alone,
@@ -140,6 +133,10 @@ class FencedBlock(NamedTuple):
     text: str
     line: int
     closed: bool
+
+
+# The name of a rule, a detail, and the line of the reply (1-based, 0: the whole reply) where it is broken.
+Broken: TypeAlias = tuple[str, str, int]
 
 
 def check(reply: str, messages: Sequence[Message]) -> ProtocolCheck:
@@ -169,7 +166,7 @@ def check(reply: str, messages: Sequence[Message]) -> ProtocolCheck:
         problems=[BrokenRule(rule=rule, detail=detail, place={"line": where}) for rule, detail, where in broken],
         blocks=len(actions),
         commands=list(script.names),
-        style="submit" if submits else shell.script_style(script),
+        style="submit" if submits else shell.style(script),
         submits=submits,
     )
 
@@ -188,15 +185,9 @@ def _fenced_blocks(text: str) -> list[FencedBlock]:
 
 @cache
 def _markdown() -> MarkdownIt:
-    from markdown_it import MarkdownIt
-
     markdown = MarkdownIt("zero").enable(["fence"])
     markdown.core.ruler.enableOnly(["normalize", "block"])
     return markdown
-
-
-# The name of a rule, a detail, and the line of the reply (1-based, 0: the whole reply) where it is broken.
-Broken: TypeAlias = tuple[str, str, int]
 
 
 def _form(reply: str, blocks: list[FencedBlock], actions: list[FencedBlock], rules: PromptRules) -> Iterator[Broken]:
@@ -256,6 +247,6 @@ def is_repetition(command: str, messages: Sequence[Message]) -> bool:
             return bool(wanted)
         script = shell.parse(earlier)
         git = [c.words[1] for c in script.commands if c.name == "git" and len(c.words) > 1]
-        if shell.script_style(script) in {"edit", "run"} or not _LOOKING_GIT.issuperset(git):
+        if shell.style(script) in {"edit", "run"} or not _LOOKING_GIT.issuperset(git):
             return False
     return False

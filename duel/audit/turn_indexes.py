@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import pairwise
@@ -55,19 +55,17 @@ class ReplyIndex:
     def looks_for(self, key: str) -> bool:
         """True where the command looks whether a file is there: by its path, its folder, or a pattern for its name."""
         folder, _, name = key.rpartition("/")
-        patterns = (word.strip("\"'") for word in self.looked_for)
-        return any(
-            pattern.rstrip("/").removeprefix("./") in (key, folder) or ("*" in pattern and fnmatchcase(name, pattern))
-            for pattern in patterns
-            if len(pattern.strip("./*")) > 2 and not pattern.startswith("*.")
-        )
+        words = (word.strip("\"'") for word in self.looked_for)
+        patterns = [word for word in words if len(word.strip("./*")) > 2 and not word.startswith("*.")]
+        is_named = any(pattern.rstrip("/").removeprefix("./") in (key, folder) for pattern in patterns)
+        return is_named or any("*" in pattern and fnmatchcase(name, pattern) for pattern in patterns)
 
     def is_quoted(self, start: int) -> bool:
-        """True where what starts at `start` is marked as code: in quotes, behind a dot, a dash or a dollar."""
+        """Marked as code: in quotes, behind a dot, a dash or a dollar."""
         return self.text[max(0, start - 1) : start] in set("`'\".-#$/<“‘«")
 
     def is_marked(self, start: int, end: int) -> bool:
-        """True where prose marks what stands there as a name: `x`, .x, --x, x()."""
+        """Marked in prose as a name: `x`, .x, --x, x()."""
         return self.text[max(0, start - 1) : start] in set("`.-$@") or self.text[end : end + 1] in set("(`")
 
     def place(self, start: int) -> dict[str, Any]:
@@ -92,14 +90,12 @@ class HistoryIndex:
 
     def has(self, name: str) -> bool:
         """True where `name` (casefolded) stands in the history as a whole word; a digit before it is no part of it."""
-        start = self.text.find(name)
-        while start >= 0:
-            end = start + len(name)
-            before, after = self.text[start - 1 : start], self.text[end : end + 1]
+        start = -1
+        while (start := self.text.find(name, start + 1)) >= 0:
+            before, after = self.text[start - 1 : start], self.text[start + len(name) : start + len(name) + 1]
             joined_before = _in_name(name[0]) and _in_name(before) and (not before.isdigit() or name[0].isdigit())
             if not joined_before and not (_in_name(name[-1]) and _in_name(after)):
                 return True
-            start = self.text.find(name, start + 1)
         return False
 
     def has_number(self, number: str) -> bool:
@@ -156,19 +152,14 @@ class HistoryIndex:
         for message in self._messages:
             texts += [""] * (message.role == "assistant")
             texts[-1] += "\n" + message.content.casefold()
-        return [(text, list(_shown(text))) for text in texts]
-
-
-def _shown(text: str) -> Iterator[tuple[int, int]]:
-    for found in _NUMBERED.findall(text):
-        number = int(next(filter(None, found)))
-        yield number, number
-    for number in _HEAD.findall(text):
-        yield 1, int(number)
-    for a, b, c, d in _RANGE.findall(text):
-        yield int(a or c), int(b or d)
-    if re.search(r"^cat [^<|]+$", text, re.MULTILINE):
-        yield 1, text.count("\n")
+        exchanges = []
+        for text in texts:
+            ranges = [(int(next(filter(None, found))),) * 2 for found in _NUMBERED.findall(text)]
+            ranges += [(1, int(number)) for number in _HEAD.findall(text)]
+            ranges += [(int(a or c), int(b or d)) for a, b, c, d in _RANGE.findall(text)]
+            ranges += [(1, text.count("\n"))] if re.search(r"^cat [^<|]+$", text, re.MULTILINE) else []
+            exchanges.append((text, ranges))
+        return exchanges
 
 
 def _in_name(character: str) -> bool:

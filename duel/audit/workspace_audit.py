@@ -69,10 +69,7 @@ class Examiner:
         return cls(workspace, settings, side, rarity, benchmarks, base)
 
     def audit(self, answer: Answer) -> Audit:
-        """Everything that can be said of the turn of one side by itself: all but `duplicates_of`.
-
-        An audit that rests on the very same texts, settings and lists is taken as it is.
-        """
+        """All that can be said of one turn by itself; an audit of the very same texts and settings is taken."""
         commit = self.workspace.commit(answer.instance_id)
         reply, before = str(getattr(answer, self.side)), answer.audit(self.side)
         digest = hashlib.blake2b(self.base, digest_size=8)
@@ -144,10 +141,7 @@ class Examiner:
 
 
 def audit_answers(examiner: Examiner) -> tuple[AuditTally, dict[str, str]]:
-    """Audit every answer and save its `audit`; returns what was found, and {stem: that of the turn it duplicates}.
-
-    A file whose audit is what it was keeps its bytes.
-    """
+    """Audit every answer in place, unless it stands; what was found, and {stem: that of the turn it duplicates}."""
     tally = AuditTally()
     turns: list[AuditedTurn] = []
     for found, told, saved in _each_chunk(examiner):

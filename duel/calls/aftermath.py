@@ -62,7 +62,6 @@ class Line:
         return prices.cost(self.price, usage) or 0.0
 
     def estimate(self, body_bytes: int, completion_tokens: int) -> dict[str, int]:
-        """The usage of a call of which nobody told, marked as an estimate."""
         prompt = max(1, round(body_bytes * self._tokens_per_byte))
         return {"prompt_tokens": prompt, "completion_tokens": completion_tokens, "estimated": 1}
 
@@ -77,8 +76,6 @@ class Line:
 
 @dataclass
 class Call:
-    """One request on its way to an answer."""
-
     request: Request
     max_tokens: int
     line: Line = field(init=False)  # where it goes now
@@ -96,10 +93,6 @@ class Call:
     limit: asyncio.Timeout | None = None  # ends the exchange that is going on; None: none is
     sent: bool = False  # from the moment it costs money until its reply is durable
 
-    def jitter(self) -> float:
-        """0 to 1, the same in every run."""
-        return zlib.crc32(f"{self.request.key} {self.tries}".encode()) / 2**32
-
     def charge(self, failure: Failure) -> int:
         """Count a failure against this call, and return how many of its kind there were.
 
@@ -110,9 +103,7 @@ class Call:
             self.charged_at = answered
             self.refusals += refused
             self.faults += not refused and failure.kind != HUNG
-        if failure.kind == HUNG:
-            return self.hung
-        return self.refusals if refused else self.faults
+        return self.hung if failure.kind == HUNG else self.refusals if refused else self.faults
 
 
 @dataclass
@@ -150,13 +141,14 @@ class Aftermath:
             return await self.meet_down(call, failure)
         if line.lane.out:
             return 0.0
+        jitter = zlib.crc32(f"{call.request.key} {call.tries}".encode()) / 2**32  # 0 to 1, the same in every run
         # As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try.
         if failure.retry_after_s is not None:
-            return min(failure.retry_after_s, endpoint.max_429_wait_s) * (1 + 0.03 * call.jitter())
+            return min(failure.retry_after_s, endpoint.max_429_wait_s) * (1 + 0.03 * jitter)
         longest = endpoint.retry_initial_backoff_s * 2.0 ** (max(count, 1) - 1)
         if failure.status in (0, 200):  # a broken connection or reply: no sign of load, which backing off would ease
             longest /= 4
-        return min(longest, endpoint.max_429_wait_s) * call.jitter()
+        return min(longest, endpoint.max_429_wait_s) * jitter
 
     def answered(self, call: Call, completion: Completion, *, final: bool) -> None:
         """A reply came; `final` where no larger budget is tried. An older one revives no model that is down."""
@@ -183,7 +175,7 @@ class Aftermath:
             line.lane.revive()
             return 0.0
         error = await asyncio.shield(down)
-        if self._models_left < self.client.route.needed:
+        if self._too_few_are_left():
             raise error
         raise ItemError("model-down", f"{line.model}: {error.value}", where=call.request.item)
 
@@ -194,16 +186,15 @@ class Aftermath:
         for line in silent:
             self.client.summary.down.setdefault(line.model, line.last_failure.told)
         down = [line.down for line in lines if line.down is not None and line.down.done()]
-        if down and self._models_left < self.client.route.needed:
+        if down and self._too_few_are_left():
             return down[0].result()
         if silent and not any(line.lane.answered_calls for line in lines):
             return down_error(silent[0].last_failure, silent[0].provider, silent[0].model)
         return None
 
-    @property
-    def _models_left(self) -> int:
+    def _too_few_are_left(self) -> bool:
         models = {*self.client.route.models, *(model for first, model in self.client.lines if first)}
-        return sum(not self._is_down(model) for model in models)
+        return sum(not self._is_down(model) for model in models) < self.client.route.needed
 
     def _is_down(self, model: str) -> bool:
         route, lines = self.client.route, self.client.lines
@@ -242,12 +233,12 @@ class Aftermath:
 
     def _adapts(self, call: Call, failure: Failure) -> bool:
         """True if the model was asked in a way that it refuses and that can be changed."""
-        line, stream = call.line, self.client.route.endpoint.stream
+        line, asked = call.line, call.request
         if call.asked_in != line.dialect.changes:  # another call has met the same refusal
             return True
-        body = encode(call.request, line.model, call.max_tokens, stream=stream, dialect=line.dialect)
-        change = line.dialect.learn(failure.words, orjson.loads(body))
-        if change:
+        stream = self.client.route.endpoint.stream
+        body = encode(asked, line.model, call.max_tokens, stream=stream, dialect=line.dialect)
+        if change := line.dialect.learn(failure.words, orjson.loads(body)):
             self.client.summary.adapted.append(f"{line.model}: {change}")
         return bool(change)
 

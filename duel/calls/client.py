@@ -5,7 +5,6 @@ A call, once it is sent, is waited for and recorded even where whoever asked has
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from duel.calls.failures import Failure, Meaning
 from duel.calls.lane import NEVER_ANSWERED, Departure, Lane, ModelGone
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
-from duel.calls.neighbors import SharedLevel, lease_path
+from duel.calls.neighbors import lease_path
 from duel.calls.prices import Spending
 from duel.calls.request import Reply, Request
 from duel.calls.route import Provider, Route
@@ -29,8 +28,6 @@ from duel.settings import Settings
 
 # How often calls in flight are looked at: which of them hang, which models are out for good.
 LOOK_EVERY_S = 0.25
-# A call in flight is shown as hanging from so many times what the slowest of the last replies took.
-SLOW = 4.0
 # A budget that thinking eats up is doubled until it is so many times what was asked; a cut answer is asked once more.
 MOST_RAISE, ANSWER_RAISE = 8, 2
 
@@ -45,12 +42,10 @@ class Client:
     transport: HttpTransport
     spending: Spending
     summary: Summary
-    on_stop: Callable[[DuelError], None] = lambda error: None
-    """Called with the error that ends the run; may be called more than once."""
     stopped: bool = False
-    lines: dict[tuple[bool, str], Line] = field(default_factory=dict)
-    """By whether the provider is the first, and the model's id there."""
-    _calls: dict[asyncio.Task[Reply], Call] = field(default_factory=dict)
+    error: BaseException | None = None  # the first one that ends the run
+    lines: dict[tuple[bool, str], Line] = field(default_factory=dict)  # is it the first provider, and the id there
+    calls: dict[asyncio.Task[Reply], Call] = field(default_factory=dict)
     _budgets: dict[tuple[str, str, str], int] = field(default_factory=dict)
     """Stage, item and model -> the budget that the next try starts from, where a reply was cut."""
     _look: asyncio.TimerHandle | None = None
@@ -71,9 +66,9 @@ class Client:
             raise asyncio.CancelledError
         call = Call(request, self.first_budget(request, known))
         task = asyncio.create_task(self._answer(call))
-        self._calls[task] = call
+        self.calls[task] = call
         # Its exception is seen, also where whoever asked has gone.
-        task.add_done_callback(lambda task: self._calls.pop(task) and not task.cancelled() and task.exception())
+        task.add_done_callback(lambda task: self.calls.pop(task) and not task.cancelled() and task.exception())
         if self._look is None:
             self._look_again()
         try:
@@ -93,48 +88,21 @@ class Client:
 
     @property
     def hunger(self) -> int:
-        """Requests that some model could take beyond those that wait for it."""
         if not self.lines:
             return 1
         return max((line.lane.hunger for line in self.lines.values() if not line.lane.held_s), default=0)
 
-    @property
-    def hanging(self) -> int:
-        """Calls in flight that take far longer than any neighbor took."""
-        now, flying = asyncio.get_running_loop().time(), [call for call in self._calls.values() if call.limit]
-        return sum(
-            bool(call.line.lane.latencies) and now - call.sent_at > max(1.0, SLOW * call.line.lane.slowest_s)
-            for call in flying
-        )
-
-    @property
-    def models_out(self) -> Iterable[str]:
-        """What is said of every model that is out or held back, and waited for."""
-        for line in self.lines.values():
-            if line.lane.out and line.down is None:
-                seconds, kind = line.lane.silent_s, line.last_failure.kind
-                yield f"{line.model} is out for {seconds:.0f} s ({kind}), one call at a time tries it"
-            elif line.lane.held_s and line.down is None:
-                yield f"{line.model} is held back for {line.lane.held_s:.0f} s ({line.last_failure.kind})"
-
-    def let_go(self) -> None:
-        """Fail what waits for a model that is out, where others could go on: they never wait for a sick one."""
-        if self.hunger:
-            for line in self.lines.values():
-                if line.lane.out:
-                    line.lane.send_away()
-
-    def stop(self, *, at_once: bool = False) -> None:
+    def stop(self, error: BaseException | None = None, *, at_once: bool = False) -> None:
         """Let no further call out. Those in flight are waited for, unless `at_once`."""
-        self.stopped = True
-        for task, call in list(self._calls.items()):
+        self.stopped, self.error = True, self.error or error
+        for task, call in list(self.calls.items()):
             if at_once or not call.sent:
                 self.summary.dropped += call.sent
                 task.cancel()
 
     async def drain(self) -> None:
-        while self._calls:
-            await asyncio.wait(list(self._calls))
+        while self.calls:
+            await asyncio.wait(list(self.calls))
         if self._look is not None:
             self._look.cancel()
         for line in self.lines.values():
@@ -149,7 +117,7 @@ class Client:
         if self.share is not None:
             self.share.look()
         known = [line.lane.longest_s for line in self.lines.values() if line.lane.answered_calls]
-        for call in self._calls.values():
+        for call in self.calls.values():
             if call.limit is None:
                 continue
             lane, longest_s = call.line.lane, call.line.lane.longest_s
@@ -162,55 +130,50 @@ class Client:
             if line.lane.over and not line.lane.gone:
                 line.lane.send_away(for_good=True)
 
-    # -- the path of a call ----------------------------------------------------------------------------------------
-
     async def _answer(self, call: Call) -> Reply:
         """Ask until there is a reply that no larger budget would improve."""
         cut: Reply | None = None
         try:
+            call.line = self.choose(call, None)
             while True:
-                completion = await self._complete(call)
-                most = min(self.route.max_tokens_cap, call.most_tokens or 2**53)
-                larger = larger_budget(completion, call.request.max_tokens, call.max_tokens, most)
-                if larger is None:
-                    return await self._keep(call, completion)
-                cut = await self._keep(call, completion, rejected=CUT)
-                call.cut_tokens, call.max_tokens, call.sent = call.max_tokens, larger, False
-                self._budgets[call.request.stage, call.request.item, call.request.model] = larger
+                if call.line.down is not None:
+                    await self.aftermath.meet_down(call, call.line.last_failure)
+                outcome = await self._try(call)
+                if isinstance(outcome, Completion):
+                    most = min(self.route.max_tokens_cap, call.most_tokens or 2**53)
+                    larger = larger_budget(outcome, call.request.max_tokens, call.max_tokens, most)
+                    reply = await self._keep(call, outcome, rejected=CUT if larger else "")
+                    if larger is None:
+                        return reply
+                    cut, call.cut_tokens, call.max_tokens, call.sent = reply, call.max_tokens, larger, False
+                    self._budgets[call.request.stage, call.request.item, call.request.model] = larger
+                    following = self.choose(call, None)
+                else:
+                    call.sent = False
+                    wait = await self.aftermath.wait_after(call, outcome)
+                    away = outcome.meaning is Meaning.REFUSED or outcome.unsent or call.faults > 1
+                    following = self.choose(call, call.line if away else None)
+                    if following is call.line and wait > 0:
+                        await asyncio.sleep(wait)
+                        following = self.choose(call, None)
+                call.line = following
         except ItemError as error:
             if cut is None or error.reason != "too-long":
                 raise
             self.ledger.reject(cut.key, "")  # nothing larger fits: the cut reply is all there is
             return replace(cut, rejected="")
         except DuelError as error:  # the run ends: the item did not fail, it stays open
-            self.on_stop(error)
+            self.stop(error)
             raise asyncio.CancelledError from None
 
-    async def _complete(self, call: Call) -> Completion:
-        """Try until there is a completion. Raises ItemError where retries are used up, EndpointError, BudgetSpent."""
-        call.line = self.choose(call, None)
-        while True:
-            if call.line.down is not None:
-                await self.aftermath.meet_down(call, call.line.last_failure)
-            outcome = await self._try(call)
-            if isinstance(outcome, Completion):
-                return outcome
-            call.sent = False
-            wait = await self.aftermath.wait_after(call, outcome)
-            away = outcome.meaning is Meaning.REFUSED or outcome.unsent or call.faults > 1
-            following = self.choose(call, call.line if away else None)
-            if following is call.line and wait > 0:
-                await asyncio.sleep(wait)
-                following = self.choose(call, None)
-            call.line = following
-
     async def _try(self, call: Call) -> Completion | Failure:
-        """One call, from its turn in the lane to what came back."""
-        line = call.line
+        """One call, from its turn in the lane to what came back, or takes many times as long as others."""
+        loop, line, lane = asyncio.get_running_loop(), call.line, call.line.lane
         try:
-            start = await line.lane.enter(retry=call.tries > 0)
+            start = await lane.enter(retry=call.tries > 0)
         except ModelGone:
             return GONE
+        outcome: Completion | Failure
         try:
             stream = self.route.endpoint.stream
             body = encode(call.request, line.model, call.max_tokens, stream=stream, dialect=line.dialect)
@@ -218,60 +181,53 @@ class Client:
             worst_case = line.worst_case(len(body), call.max_tokens)
             self.ledger.keep_room(self.in_flight)
             await self.spending.reserve(worst_case)
-            outcome = await self._send(call, body, start)
+            start.at = call.sent_at = loop.time()
+            call.sent, call.tries = True, call.tries + 1
+            self.summary.calls += 1
+            try:
+                async with asyncio.timeout(None) as call.limit:
+                    outcome = await self.transport.send(line.provider, body)
+            except TimeoutError:
+                call.hung += 1
+                words = f"no reply for {loop.time() - start.at:.1f} s; others took {lane.slowest_s:.1f} s"
+                outcome = Failure(HUNG, Meaning.FAULT, words, billed=True)
+            finally:
+                call.limit = None
         except BaseException:
-            line.lane.failed(start, counts=False)
+            lane.failed(start, counts=False)
             raise
-        if isinstance(outcome, Completion):
-            usage = line.usage_of(outcome, len(body))
-            outcome = outcome if usage is outcome.usage else replace(outcome, usage=usage)
-            line.lane.answered(start, usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0))
-            self.spending.settle(worst_case, prices.cost(line.price, usage))
-        else:
-            line.last_failure = outcome
-            self.summary.last_fault = outcome.told
-            self.spending.settle(worst_case, self._bill(call, outcome))
-            if outcome.kind == "no-file":
-                self.seats.shrink()
-            if outcome.meaning is Meaning.REFUSED:
-                if outcome.per_time:
-                    line.lane.is_paced()
-                line.lane.refused(start, outcome.retry_after_s, limited=outcome.status == 429)
-            else:  # a call that hung while others were answered shows no outage
-                late = outcome.kind == HUNG and line.lane.answered_at > start.at
-                line.lane.failed(start, counts=outcome.meaning is Meaning.FAULT and not late)
-        return outcome
-
-    async def _send(self, call: Call, body: bytes, start: Departure) -> Completion | Failure:
-        """One exchange, ended where it takes many times what its neighbors took."""
-        loop, lane = asyncio.get_running_loop(), call.line.lane
-        start.at = call.sent_at = loop.time()
-        call.sent, call.tries = True, call.tries + 1
-        self.summary.calls += 1
-        outcome: Completion | Failure
-        try:
-            async with asyncio.timeout(None) as call.limit:
-                outcome = await self.transport.send(call.line.provider, body)
-        except TimeoutError:
-            call.hung += 1
-            words = f"no reply for {loop.time() - start.at:.1f} s; others took {lane.slowest_s:.1f} s"
-            outcome = Failure(HUNG, Meaning.FAULT, words, billed=True)
-        finally:
-            call.limit = None
         call.latency_s = loop.time() - start.at
         if outcome.rates is not None:
             lane.pace.observe(outcome.rates, start.before, loop.time())
-        return outcome
+        return self._settle(call, start, outcome, worst_case)
 
-    def _bill(self, call: Call, failure: Failure) -> float | None:
-        """Count what a failed call cost: as told, or the worst case where the endpoint worked for it."""
-        usage = dict(failure.usage)
-        if failure.billed and usage.get("completion_tokens") is None:
-            usage = call.line.estimate(call.body_bytes, call.max_tokens)
-        dollars = prices.cost(call.line.price, usage) if usage else None
-        self.summary.count(usage, dollars, call.line.model, failure.kind)
-        self.ledger.count_fault(call.request, failure.kind, usage, dollars)
-        return dollars
+    def _settle(
+        self, call: Call, start: Departure, outcome: Completion | Failure, worst_case: float
+    ) -> Completion | Failure:
+        """Tell lane and spending what became of a call. A failed one costs what is told, or the worst case."""
+        line, lane, usage = call.line, call.line.lane, dict(outcome.usage)
+        if isinstance(outcome, Completion):
+            usage = line.usage_of(outcome, call.body_bytes)
+            lane.answered(start, usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0))
+            self.spending.settle(worst_case, prices.cost(line.price, usage))
+            return outcome if usage is outcome.usage else replace(outcome, usage=usage)
+        if outcome.billed and usage.get("completion_tokens") is None:  # the endpoint worked for it
+            usage = line.estimate(call.body_bytes, call.max_tokens)
+        dollars = prices.cost(line.price, usage) if usage else None
+        self.summary.count(usage, dollars, line.model, outcome.kind)
+        self.ledger.count_fault(call.request, outcome.kind, usage, dollars)
+        self.spending.settle(worst_case, dollars)
+        line.last_failure, self.summary.last_fault = outcome, outcome.told
+        if outcome.kind == "no-file":
+            self.seats.shrink()
+        if outcome.meaning is Meaning.REFUSED:
+            if outcome.per_time:
+                lane.is_paced()
+            lane.refused(start, outcome.retry_after_s, limited=outcome.status == 429)
+        else:  # a call that hung while others were answered shows no outage
+            late = outcome.kind == HUNG and lane.answered_at > start.at
+            lane.failed(start, counts=outcome.meaning is Meaning.FAULT and not late)
+        return outcome
 
     async def _keep(self, call: Call, completion: Completion, rejected: str = "") -> Reply:
         line, dollars = call.line, prices.cost(call.line.price, completion.usage)
@@ -295,8 +251,6 @@ class Client:
             used = 0 if known.usage.get("estimated") else int(known.usage.get("completion_tokens") or 0)
             budget = max(budget, 2 * max(used, request.max_tokens))
         return max(request.max_tokens, min(budget, MOST_RAISE * request.max_tokens, self.route.max_tokens_cap))
-
-    # -- where a call goes -----------------------------------------------------------------------------------------
 
     def choose(self, call: Call, failed_at: Line | None) -> Line:
         """The first provider; the second where the first has just failed the call, is held back or is down."""
@@ -325,7 +279,7 @@ class Client:
         alone = cap or provider.offline or not self.settings.endpoint.neighbors
         lease = None if alone else lease_path(provider, model)
         lane = Lane(
-            SharedLevel(lease) if lease else Level(cap, self.route.endpoint.concurrency or START),
+            Level(cap, self.route.endpoint.concurrency or START, lease),
             self.route.endpoint,
             self.seats,
             limit.min_interval_s,

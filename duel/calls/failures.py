@@ -24,6 +24,7 @@ _LIMITED = re.compile(r"(?i)rate.?limit|too many requests|capacity|overloaded|no
 _SPENT = re.compile(r"(?i)insufficient_quota|per.?day|\bdaily\b|for today|monthly|exceeded your current quota")
 # Limits on calls or tokens per time, as words tell of them.
 _PER_TIME = re.compile(r"(?i)per.?(min|sec)|/ ?(min|sec)|\b[rt]p[ms]\b")
+_WAIT = re.compile(r"(?i)(?:try|retry)\w* (?:again )?(?:in|after) ((?:[\d.]+ ?(?:ms|s|m|h|sec\w*|min\w*) ?)+)")
 _NO_MODEL = re.compile(
     r"(?i)model\b.{0,120}\b(not found|does ?n.t exist|does not exist)|(invalid|unknown|no such) model|not a valid model"
 )
@@ -120,29 +121,23 @@ def error_words(body: Any) -> tuple[str, str]:
 
 def wait_in_words(words: str) -> float | None:
     """Seconds out of "Please try again in 1m2.5s"; None where no wait is named."""
-    found = re.search(
-        r"(?i)(?:try|retry)\w* (?:again )?(?:in|after) ((?:[\d.]+ ?(?:ms|s|m|h|sec\w*|min\w*) ?)+)", words
-    )
+    found = _WAIT.search(words)
     return seconds_in(found[1]) if found else None
 
 
 def fitting_tokens(words: str, max_tokens: int) -> int | None:
     """The budget that would have fitted, out of the words that refuse `max_tokens`; None where they do not tell."""
-    numbers = [int(number) for number in re.findall(r"\d+", words.replace(",", ""))]
-    most = re.search(r"(?i)at most (\d+) (?:completion|output) tokens", words)
-    if most:
+    if most := re.search(r"(?i)at most (\d+) (?:completion|output) tokens", words):
         return int(most[1])
     window = re.search(r"(?i)(?:context (?:length|window|size|limit)|maximum)\D{0,40}?(?:\d+ \+ \d+ > )?(\d+)", words)
     if window is None:
         return None
-    size = int(window[1])
+    size, numbers = int(window[1]), [int(number) for number in re.findall(r"\d+", words.replace(",", ""))]
     asked = [number for number in numbers if number != max_tokens and number < size < number + max_tokens]
     asked += [number - max_tokens for number in numbers if size < number < size + max_tokens + size]
     asked = [number for number in asked if 0 < number < size]
     return size - max(asked) if asked else None
 
-
-# -- a model that is given up ------------------------------------------------------------------------------------------
 
 LISTED_MODELS = 5
 # Not a failure of any call: replies that never reach their answer.
@@ -192,21 +187,13 @@ def _hint(failure: Failure, provider: Provider, model: str, listed: Sequence[str
         return f"it can go on at {until}: run the same command again then, what was paid for is kept"
     if failure.kind == "tls":
         return "certificates are always verified: is the address right, and is this machine's clock?"
-    if failure.unsent:
-        return _unreached(provider)
+    if failure.unsent:  # the address may be wrong, or the proxy, whose own key stays out of sight
+        from duel.calls.transport import proxy_for
+
+        proxy = printable((proxy_for(provider.base_url) or "").rpartition("@")[2])
+        if not proxy:
+            return "is the base URL right, and is the network there?"
+        named = f"the environment names the proxy {proxy} (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY): is it there"
+        return f"{named}, and is the base URL right? NO_PROXY names hosts that need none"
     known = failure.meaning is Meaning.RUN or failure.status in (400, 422)
     return _HINTS.get(failure.status, "is the base URL right?") if known else _LATER
-
-
-def _unreached(provider: Provider) -> str:
-    """The address may be wrong, or the proxy that the environment names, whose own key stays out of sight."""
-    from duel.calls.transport import proxy_for
-
-    proxy = proxy_for(provider.base_url)
-    if not proxy:
-        return "is the base URL right, and is the network there?"
-    shown = printable(proxy.rpartition("@")[2])
-    return (
-        f"the environment names the proxy {shown} (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY): is it there, and is the base "
-        "URL right? NO_PROXY names hosts that need none"
-    )

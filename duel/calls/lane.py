@@ -38,8 +38,6 @@ class ModelGone(Exception):
 
 @dataclass(slots=True)
 class Departure:
-    """A call that went out."""
-
     ticket: int
     at: float
     before: tuple[float, float]  # what the pace had counted until then
@@ -71,7 +69,7 @@ class Lane:
     _held_until: float = 0.0
     _holds: int = 0
     _failed_in_a_row: int = 0
-    _silent_since: float | None = None
+    _silent_since: float = math.inf  # when the first call failed since the last reply
     _failures: float = 0.0  # like all calls in `_outcomes`: before the present row, the older the lighter
     _outcomes: float = 1.0
     _answered_since_hold: int = FEW_ANSWERS
@@ -89,13 +87,12 @@ class Lane:
 
     @property
     def held_s(self) -> float:
-        """Seconds for which nobody may go out."""
         return max(0.0, self._held_until - _now())
 
     @property
     def silent_s(self) -> float:
         """Seconds since the first failure after the last reply."""
-        return 0.0 if self._silent_since is None else _now() - self._silent_since
+        return _now() - min(self._silent_since, _now())
 
     @property
     def over(self) -> bool:
@@ -126,8 +123,6 @@ class Lane:
                 self.failed(turn.result(), counts=False)  # the turn had just come: it goes to the next
             raise
 
-    # -- what became of a call -------------------------------------------------------------------------------------
-
     def answered(self, start: Departure, tokens: int = 0) -> None:
         """A reply came that took `tokens`. Its slot stays taken until `saved`."""
         start.ended = True
@@ -137,7 +132,7 @@ class Lane:
         self._failures, self._outcomes = self._failures * fade + row, self._outcomes * fade + row + 1
         self.given_up = self._holds = self._failed_in_a_row = 0
         self.out = self.gone = False
-        self._silent_since, self._held_until = None, 0.0
+        self._silent_since, self._held_until = math.inf, 0.0
         self.answered_at = _now()
         self._began = self._began or start.at
         self.latencies.append(self.answered_at - start.at)
@@ -195,7 +190,6 @@ class Lane:
 
     @property
     def _is_outage(self) -> bool:
-        """True if the present row of failures is no chance."""
         row, out, usual = self._failed_in_a_row, self.level.in_flight, self._failures / self._outcomes
         if self.pace.interval_s and out > 1:  # refused for its pace, while replies are on their way
             return False
@@ -211,8 +205,7 @@ class Lane:
         """A call brought nothing; where it failed, that counts to the row of failures."""
         start.ended = True
         self._failed_in_a_row += failed
-        if failed and self._silent_since is None:
-            self._silent_since = _now()
+        self._silent_since = min(self._silent_since, _now() if failed else math.inf)
 
     def _count(self, replies: int, retry_after_s: float | None, limited: bool) -> None:
         self.level.count()
@@ -236,14 +229,12 @@ class Lane:
 
             _later(self.level.patience_s, look)
 
-    # -- holding back ----------------------------------------------------------------------------------------------
-
     def _settle(self, retry_after_s: float | None, limited: bool) -> None:
         """Hold the model back where nothing is to be had."""
         if self.held_s or not (self.level.known.exhausted or (self.out and not self.level.in_flight)):
             return
         # A model that takes a few calls and then none, again and again, is limited in calls per time.
-        if limited and 0 < self._answered_since_hold < FEW_ANSWERS and self._silent_since is not None:
+        if limited and 0 < self._answered_since_hold < FEW_ANSWERS and self._failed_in_a_row:
             until = _now() + self._hold_s(retry_after_s)
             apart = (until - self._first_start_since_hold) / self._answered_since_hold
             self.pace.learn(_now(), min(apart, self.endpoint.max_429_wait_s))
@@ -268,7 +259,6 @@ class Lane:
         return min(max(asked, growing), self.endpoint.max_429_wait_s)
 
     def revive(self) -> None:
-        """Let one call try a model that is gone."""
         self.gone, self._held_until = False, 0.0
 
     def send_away(self, *, for_good: bool = False) -> None:
@@ -279,8 +269,6 @@ class Lane:
                 turn.set_exception(ModelGone())
         self._retries.clear()
         self._fresh.clear()
-
-    # -- letting calls out -----------------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
         """Give turns to whoever may go now. Called after every event, so that what waits always has one to come.

@@ -57,15 +57,13 @@ _TAKE_FAULTS = (
     "INSERT OR REPLACE INTO faults SELECT stage, asked_model, kind || ', ' || ?, calls, tokens_in, tokens_out, cost "
     "FROM other.faults"
 )
-_TAKE_GENERATIONS = "INSERT OR IGNORE INTO generations SELECT stage, generation, finished FROM other.generations"
 
 
 class _Entry(NamedTuple):
     statement: str
     values: tuple[Any, ...]
     durable: asyncio.Future[None] | None = None  # of a reply, whose statement is `INSERT`: whoever asked waits for it
-    can_wait: bool = True
-    """It goes with the next commit: by itself it is not worth the 300 µs, or the 20 ms on a slow disk."""
+    can_wait: bool = True  # for the next commit: by itself it is not worth 300 µs, or 20 ms on a slow disk
 
 
 class Ledger:
@@ -109,8 +107,6 @@ class Ledger:
                 f"warning: {self.damaged:,} replies in the ledger are damaged; what they answered is asked anew"
             )
 
-    # -- reading ---------------------------------------------------------------------------------------------------
-
     def find(self, request: Request) -> Reply | None:
         """The newest whole reply to this very request, or None. A rejected one is returned with its reason.
 
@@ -143,8 +139,6 @@ class Ledger:
             self._file.suspect = self._file.suspect or is_damage(error)
             raise cannot_use(self.path, error) from None
 
-    # -- writing ---------------------------------------------------------------------------------------------------
-
     async def put(self, request: Request, reply: Reply) -> None:
         durable = asyncio.get_running_loop().create_future()
         question = (request.digest, request.attempt, request.occurrence, self.generation)
@@ -162,7 +156,6 @@ class Ledger:
             self._add(_Entry(_FAULT, (request.stage, request.model, kind, *tokens, cost or 0.0), can_wait=not cost))
 
     def keep_room(self, calls: int) -> None:
-        """Keep room on the disk for the replies of so many calls. Raises WorkspaceError where there is none."""
         if self._full or not self._room.keep(calls):
             raise ledger_file.disk_full(self.path)
 
@@ -174,7 +167,6 @@ class Ledger:
         self.query("INSERT OR IGNORE INTO generations VALUES (?, ?, 0)", stage, self.generation)
 
     def finish_again(self, stage: str) -> None:
-        """The next `--again` begins a new generation."""
         self.query("UPDATE generations SET finished = 1 WHERE stage = ?", stage)
 
     def take_over(self, path: Path, items: Collection[str] | None = None, of: str = "") -> int:
@@ -192,7 +184,9 @@ class Ledger:
                 ours.execute("CREATE TEMP TABLE wanted (item TEXT PRIMARY KEY)")
                 ours.executemany("INSERT INTO wanted VALUES (?)", ((item,) for item in items or ()))
                 copied = ours.execute(_TAKE_OVER + chosen + " ORDER BY their.id").rowcount
-                ours.execute(_TAKE_GENERATIONS)
+                ours.execute(
+                    "INSERT OR IGNORE INTO generations SELECT stage, generation, finished FROM other.generations"
+                )
                 if of:
                     ours.execute(_TAKE_FAULTS, (of,))
                 ours.execute("DROP TABLE wanted")
@@ -200,8 +194,6 @@ class Ledger:
         except sqlite3.Error as error:
             raise cannot_use(path, error) from None
         return copied
-
-    # -- the writer thread -----------------------------------------------------------------------------------------
 
     def _add(self, entry: _Entry) -> None:
         if self._broken is not None:
@@ -285,10 +277,7 @@ def now_in_utc() -> str:
 def reply_row(question: tuple[bytes, int, int, int], origin: tuple[str, str, str], reply: Reply) -> tuple[Any, ...]:
     """A reply's row, but for its proof: to (digest, attempt, occurrence, generation), for (stage, item, model)."""
     usage, cost = orjson.dumps(dict(reply.usage)).decode(), None if reply.cost is None else float(reply.cost)
-    texts = (_storable(reply.text), _storable(reply.reasoning), reply.finish_reason, reply.model, reply.provider)
-    return (*question, *origin, *texts, usage, cost, float(reply.latency_s), reply.tries, reply.at, reply.rejected)
-
-
-def _storable(text: str) -> str:
-    """SQLite keeps UTF-8; a lone surrogate out of broken JSON escapes is replaced."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    # SQLite keeps UTF-8; a lone surrogate out of broken JSON escapes is replaced.
+    texts = (text.encode("utf-8", "replace").decode() for text in (reply.text, reply.reasoning))
+    told = (reply.finish_reason, reply.model, reply.provider, usage, cost, float(reply.latency_s))
+    return (*question, *origin, *texts, *told, reply.tries, reply.at, reply.rejected)

@@ -16,13 +16,19 @@ two are told apart by what follows from them:
 6. Where not even a lower level has a single call answered, or a single call in flight is refused, nothing is to be had:
    `exhausted` says so, the lane holds the model back, and afterwards the level doubles from one up to where it was.
 
-Nothing here knows a clock; tests drive it call by call. What it achieves stands in bench/README.md.
+Processes of one user on one endpoint find its level together, in equal shares (`duel.calls.neighbors`): eight of them
+misjudge it, each by itself. What all this achieves stands in bench/README.md.
 """
 
-import ctypes
+from __future__ import annotations
+
+import asyncio
 import math
+import time
 from collections.abc import Callable
-from inspect import get_annotations
+from pathlib import Path
+
+from duel.calls.neighbors import Findings, LeaseFile, Row
 
 # With 8 an endpoint that takes 5 refuses 3 of 150 calls; with 1.5 one that takes 200 is full in the 5th of 30 rounds.
 START, GROWTH = 8, 1.5
@@ -43,94 +49,133 @@ QUIET_ROUNDS, MOST_QUIET_ROUNDS = 4, 64
 STEP, BIGGEST_STEP = 0.05, 0.4
 # How much longer than refusals took so far the count waits, and the least that it waits.
 COUNT_FACTOR, COUNT_S = 1.5, 0.01
-
-
-class Findings(ctypes.Structure):
-    """What is known of a level, numbers alone: they may lie in memory that several processes share."""
-
-    limit: float
-    settled_at: float  # up to here the level doubles; above it is probed
-    background: float  # share of refusals that have nothing to do with the level
-    expected: float  # the share against which refusals are weighed now
-    suspicion: float
-    exhausted: float  # nothing is to be had; `collapse` ends it
-    crowded: float  # nearly all calls beyond those that stood were refused when the level last fell
-    next: float  # number of the next call
-    epoch: float  # number of the first call sent after the last change of the level
-    taken: float  # calls of this epoch that were answered
-    refused: float  # … and that were refused
-    newest_refused: float
-    since: float  # number of the refused call with which suspicion began
-    refused_since: float
-    full: float  # number of the newest call that filled the level: one that is not used need not grow
-    counting: float  # a count is on, and nothing goes out
-    standing: float  # calls in flight when it began, less those refused since
-    slowest_refusal_s: float
-    trial: float  # the level before a fall that waits for its verdict; 0: none does
-    before_probe: float
-    fruitless: float
-    quiet: float
-    step: float
-
-
-Findings._fields_ = [(name, ctypes.c_double) for name in get_annotations(Findings)]
+# Neighbors look at each other so often, a process alone looks for some so often.
+TICK_S, ALONE_S = 0.02, 0.25
+# Who has had nothing to send for so long leaves its share to the others.
+HUNGRY_S = 1.0
+# A count takes far less: whoever was to count has died meanwhile.
+COUNTED_S = 1.0
+# Where shares differ by one, they change hands so often.
+TURN_S = 5.0
 
 
 class Level:
-    """The level of one provider and model."""
+    """The level of one provider and model, shared with whoever else of this user meets in the file `lease`."""
 
-    def __init__(self, cap: int = 0, start: int = START) -> None:
+    def __init__(
+        self, cap: int = 0, start: int = START, lease: Path | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
         self.cap = float(min(cap, HIGHEST) if cap else HIGHEST)
-        self.in_flight = 0
         self.unsaved = 0  # replies that are not durable yet: they count against the level, a kill would lose them too
-        self.known = self.fresh(start)
-
-    def fresh(self, start: int = START) -> Findings:
         known = {"limit": min(float(start), self.cap), "settled_at": self.cap, "newest_refused": -1.0, "full": -1.0}
-        return Findings(**known, background=CHANCE, expected=CHANCE, quiet=QUIET_ROUNDS, step=STEP)
+        self.known = Findings(**known, background=CHANCE, expected=CHANCE, quiet=QUIET_ROUNDS, step=STEP)
+        self._lease, self._clock = lease, clock
+        self._file: LeaseFile | None = None
+        self._row = Row()
+        self._alive = [self._row]
+        self._joined = self._counting_since = 0.0
+        self._wake: Callable[[], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def limit(self) -> float:
-        return self.known.limit
+        return max(1.0, self._share)
+
+    @property
+    def in_flight(self) -> int:
+        return self._row.in_flight
 
     @property
     def everywhere(self) -> int:
         """Calls in flight, those of neighbors with them."""
-        return self.in_flight
+        return sum(row.in_flight for row in self._alive)
 
     @property
     def free(self) -> bool:
-        """True if another call may go out."""
-        return not self.known.counting and self.in_flight + self.unsaved < int(self.known.limit)
+        self._row.hungry_at = self._clock()
+        full = self.in_flight + self.unsaved >= self._share or self.everywhere + self.unsaved >= int(self.known.limit)
+        return not (self.known.counting or full)
+
+    @property
+    def _share(self) -> int:
+        """Equal shares for all with work, of the level less what those without still have out."""
+        now = self._clock()
+        hungry = [row for row in self._alive if row is self._row or now - row.hungry_at < HUNGRY_S]
+        left = int(self.known.limit) - sum(row.in_flight for row in self._alive if row not in hungry)
+        each, over = divmod(max(0, left), len(hungry))
+        return each + ((hungry.index(self._row) + int(now / TURN_S)) % len(hungry) < over)
 
     def wait(self, dispatch: Callable[[], None]) -> None:
-        """Calls wait for this level. One that is found with others calls `dispatch` when theirs may have changed it."""
+        """Have `dispatch` called whenever the share may have grown. The first time this joins the others."""
+        joined, self._wake = self._wake is not None, dispatch
+        if self._lease is not None and not joined:
+            try:
+                file = LeaseFile(self._lease)
+                self._join(file)
+            except (OSError, ValueError, StopIteration):  # no folder to meet in, or too many: each for itself
+                return
+            self._file = file
+            self._tick()
 
-    def leave(self) -> None: ...  # the run ends
+    def leave(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._file is not None:
+            self._row.beat, self._file = 0.0, None
 
-    # -- calls, each by the number that it got when it was sent --------------------------------------------------------
+    def _join(self, file: LeaseFile) -> None:
+        self._joined, out = self._clock(), self.in_flight
+        self._row = file.join(self._joined, self.known)
+        self._row.in_flight = out
+        self.known, self._alive = file.known, file.alive(self._joined)
+
+    def _tick(self) -> None:
+        if self._file is None or self._wake is None:
+            return
+        now = self._clock()
+        # The next tick first: what goes wrong in this one may not be the last that waiting calls hear of.
+        every_s = TICK_S if len(self._alive) > 1 else ALONE_S
+        self._timer = asyncio.get_running_loop().call_later(every_s, self._tick)
+        if self._row.joined != self._joined:  # suspended for so long that the row is another's
+            self._join(self._file)
+        self._row.beat = now
+        self._alive = self._file.alive(now)
+        self._counting_since = (self._counting_since or now) if self.known.counting else 0.0
+        if self._counting_since and now - self._counting_since > COUNTED_S:
+            self.count()
+        self._wake()
 
     def sent(self) -> int:
         known, number = self.known, int(self.known.next)
         known.next += 1
-        self.in_flight += 1
+        self._row.in_flight += 1
         if known.counting or self.everywhere + self.unsaved >= int(known.limit):
             known.full = number
         return number
 
     def failed(self) -> None:
         """A call went wrong in a way that says nothing about the level."""
-        self.in_flight -= 1
+        self._row.in_flight -= 1
 
     def answered(self, number: int) -> None:
-        self.in_flight -= 1
+        self._row.in_flight -= 1
         known = self.known
         if number < known.epoch or known.counting:
             return
         known.taken += 1
         known.fruitless = 0
-        if known.trial:
-            self._judge_trial(number)
+        if known.trial:  # one round after the fall: did it help?
+            if number - known.epoch < max(SHORTEST_TRIAL, known.limit):
+                return
+            share = known.refused / (known.next - known.epoch)
+            if share < max(1.5 * known.background, HELPED):
+                known.settled_at = known.limit
+            elif share <= MOST_BACKGROUND:
+                known.background = share
+                known.limit, known.settled_at = known.trial, self.cap
+            else:
+                known.limit = known.settled_at = max(1.0, known.limit * (1 - share))
+            self._change()
         elif known.before_probe and number >= known.epoch + known.limit:  # the probe held
             known.settled_at = known.limit
             known.step, known.quiet = min(known.step * 2, BIGGEST_STEP), 1
@@ -147,7 +192,7 @@ class Level:
 
     def refused(self, number: int, took_s: float) -> float:
         """A call was not taken, which took `took_s` to learn. Where this returns seconds, call `count` after them."""
-        self.in_flight -= 1
+        self._row.in_flight -= 1
         known = self.known
         known.refused += number >= known.epoch
         known.refused_since += number >= known.since
@@ -214,26 +259,13 @@ class Level:
 
     def collapse(self) -> None:
         """Start again from one call, after the model was held back; double up to where the level was."""
+        if self._file is not None and self.everywhere:  # a neighbor has calls out: it is this process that has bad luck
+            return
         known, before = self.known, self.known.trial or self.known.limit
         if before > 1:  # else it is held back again, and where the level was is known already
             known.settled_at = max(before, known.settled_at if known.settled_at < self.cap else 1.0)
         known.limit = 1.0
         known.exhausted = known.fruitless = known.counting = False
-        self._change()
-
-    def _judge_trial(self, number: int) -> None:
-        """One round after the fall: did it help?"""
-        known = self.known
-        if number - known.epoch < max(SHORTEST_TRIAL, known.limit):
-            return
-        share = known.refused / (known.next - known.epoch)
-        if share < max(1.5 * known.background, HELPED):
-            known.settled_at = known.limit
-        elif share <= MOST_BACKGROUND:
-            known.background = share
-            known.limit, known.settled_at = known.trial, self.cap
-        else:
-            known.limit = known.settled_at = max(1.0, known.limit * (1 - share))
         self._change()
 
     def _change(self) -> None:

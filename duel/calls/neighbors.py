@@ -1,42 +1,61 @@
-"""Processes of one user on one endpoint find its level together: eight of them misjudge it, each by itself.
+"""Where processes of one user on one endpoint meet: what they know of its level, and who has how many calls out.
 
-They meet in a small file that each maps into its memory, one per endpoint, key and model (a hash of the three names
-it). What is known of the level lies there, and each process goes on with it as if all calls were its own; a row for
-each tells how many calls it has out, so that those with work take equal shares. A row whose process is gone, or that is
-not renewed for 10 s, is a dead one's, and its share returns. Nothing is locked but joining: two events within the same
-microsecond may lose a count, which the level gets over. What 8 processes achieve stands in bench/README.md.
+Each maps a small file into its memory, one per endpoint, key and model (a hash of the three names it). What is known of
+the level lies there, and each process goes on with it as if all calls were its own. A row whose process is gone, or
+that is not renewed for 10 s, is a dead one's, and its share returns. Nothing is locked but joining: two events within
+the same microsecond may lose a count, which the level gets over. What 8 processes achieve stands in bench/README.md.
 """
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import hashlib
 import mmap
 import os
 import platform
-import time
-from collections.abc import Callable
 from functools import cache
+from inspect import get_annotations
 from pathlib import Path
 
-from duel.calls.level import Findings, Level
 from duel.calls.route import Provider
 from duel.environment import environment, expanded
 
 TTL_S = 10.0
 ROWS = 128
-# Neighbors look at each other so often, a process alone looks for some so often.
-TICK_S, ALONE_S = 0.02, 0.25
-# Who has had nothing to send for so long leaves its share to the others.
-HUNGRY_S = 1.0
-# Whoever was to count has died meanwhile.
-COUNTED_S = 1.0
-# Where shares differ by one, they change hands so often.
-TURN_S = 5.0
 
 
-class _Row(ctypes.Structure):
+class Findings(ctypes.Structure):
+    """What is known of a level, numbers alone: they may lie in memory that several processes share."""
+
+    limit: float
+    settled_at: float  # up to here the level doubles; above it is probed
+    background: float  # share of refusals that have nothing to do with the level
+    expected: float  # the share against which refusals are weighed now
+    suspicion: float
+    exhausted: float  # nothing is to be had; `collapse` ends it
+    crowded: float  # nearly all calls beyond those that stood were refused when the level last fell
+    next: float  # number of the next call
+    epoch: float  # number of the first call sent after the last change of the level
+    taken: float  # calls of this epoch that were answered
+    refused: float  # … and that were refused
+    newest_refused: float
+    since: float  # number of the refused call with which suspicion began
+    refused_since: float
+    full: float  # number of the newest call that filled the level: one that is not used need not grow
+    counting: float  # a count is on, and nothing goes out
+    standing: float  # calls in flight when it began, less those refused since
+    slowest_refusal_s: float
+    trial: float  # the level before a fall that waits for its verdict; 0: none does
+    before_probe: float
+    fruitless: float
+    quiet: float
+    step: float
+
+
+Findings._fields_ = [(name, ctypes.c_double) for name in get_annotations(Findings)]
+
+
+class Row(ctypes.Structure):
     """A process. Times are seconds since the epoch."""
 
     beat: float
@@ -66,8 +85,8 @@ class _Row(ctypes.Structure):
 
 class _Cells(ctypes.Structure):
     known: Findings
-    rows: ctypes.Array[_Row]
-    _fields_ = (("known", Findings), ("rows", _Row * ROWS))
+    rows: ctypes.Array[Row]
+    _fields_ = (("known", Findings), ("rows", Row * ROWS))
 
 
 class LeaseFile:
@@ -79,18 +98,14 @@ class LeaseFile:
         self._lock = FileLock(f"{path}.lock", timeout=5)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         size = ctypes.sizeof(_Cells)
-        with self._lock:
-            number = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            try:
-                if os.fstat(number).st_size != size:
-                    os.ftruncate(number, size)
-                cells = _Cells.from_buffer(mmap.mmap(number, size))
-            finally:
-                os.close(number)
+        with self._lock, open(path, "a+b", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            if os.fstat(file.fileno()).st_size != size:
+                file.truncate(size)
+            cells = _Cells.from_buffer(mmap.mmap(file.fileno(), size))
         self.known = cells.known
-        self._rows: list[_Row] = list(cells.rows)
+        self._rows: list[Row] = list(cells.rows)
 
-    def join(self, now: float, afresh: Findings) -> _Row:
+    def join(self, now: float, afresh: Findings) -> Row:
         """Take a free row; where nobody else is there, the level begins `afresh`."""
         with self._lock:
             taken = self.alive(now)
@@ -101,8 +116,7 @@ class LeaseFile:
             row.machine, row.process, row.beat = _machine(), os.getpid(), now
         return row
 
-    def alive(self, now: float) -> list[_Row]:
-        """The rows of living processes, the oldest first."""
+    def alive(self, now: float) -> list[Row]:
         return sorted((row for row in self._rows if row.lives(now)), key=lambda row: row.joined)
 
 
@@ -112,98 +126,6 @@ def _machine() -> int:
     space = Path("/proc/self/ns/pid")
     told = f"{platform.node()} {space.readlink() if space.is_symlink() else ''}"
     return int.from_bytes(hashlib.sha256(told.encode()).digest()[:8], signed=True)
-
-
-class SharedLevel(Level):
-    """The level of one provider and model, with whoever else of this user is there."""
-
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        self._path, self._clock = path, clock
-        self._file: LeaseFile | None = None
-        self._row = _Row()
-        self._joined = 0.0
-        self._alive = [self._row]
-        self._counting_since = 0.0
-        self._wake: Callable[[], None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        super().__init__()
-
-    @property
-    def limit(self) -> float:
-        return max(1.0, self._share)
-
-    @property
-    def in_flight(self) -> int:
-        return self._row.in_flight
-
-    @in_flight.setter
-    def in_flight(self, count: int) -> None:
-        self._row.in_flight = count
-
-    @property
-    def everywhere(self) -> int:
-        return sum(row.in_flight for row in self._alive)
-
-    @property
-    def free(self) -> bool:
-        self._row.hungry_at = self._clock()
-        full = self.in_flight + self.unsaved >= self._share or self.everywhere + self.unsaved >= int(self.known.limit)
-        return not (self.known.counting or full)
-
-    @property
-    def _share(self) -> int:
-        """Equal shares for all with work, of the level less what those without still have out."""
-        now = self._clock()
-        hungry = [row for row in self._alive if row is self._row or now - row.hungry_at < HUNGRY_S]
-        left = int(self.known.limit) - sum(row.in_flight for row in self._alive if row not in hungry)
-        each, over = divmod(max(0, left), len(hungry))
-        return each + ((hungry.index(self._row) + int(now / TURN_S)) % len(hungry) < over)
-
-    def wait(self, dispatch: Callable[[], None]) -> None:
-        """Have `dispatch` called whenever the share may have grown. The first time this joins the others."""
-        joined, self._wake = self._wake is not None, dispatch
-        if joined:
-            return
-        try:
-            file = LeaseFile(self._path)
-            self._join(file)
-        except (OSError, ValueError, StopIteration):  # no folder to meet in, or too many: each for itself
-            return
-        self._file = file
-        self._tick()
-
-    def leave(self) -> None:
-        """The run ends; the share goes to the others at once."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._file is not None:
-            self._row.beat = 0.0
-            self._file = None
-
-    def collapse(self) -> None:
-        if not self.everywhere:  # while a neighbor has calls out, it is this process that has bad luck
-            super().collapse()
-
-    def _join(self, file: LeaseFile) -> None:
-        self._joined, out = self._clock(), self.in_flight
-        self._row = file.join(self._joined, self.known)
-        self._row.in_flight = out
-        self.known, self._alive = file.known, file.alive(self._joined)
-
-    def _tick(self) -> None:
-        loop, now = asyncio.get_running_loop(), self._clock()
-        # The next tick first: what goes wrong in this one may not be the last that waiting calls hear of.
-        self._timer = loop.call_later(TICK_S if len(self._alive) > 1 else ALONE_S, self._tick)
-        if self._file is None or self._wake is None:
-            return
-        if self._row.joined != self._joined:  # suspended for so long that the row is another's
-            self._join(self._file)
-        self._row.beat = now
-        self._alive = self._file.alive(now)
-        self._counting_since = (self._counting_since or now) if self.known.counting else 0.0
-        if self._counting_since and now - self._counting_since > COUNTED_S:
-            self.count()
-        self._wake()
 
 
 def lease_path(provider: Provider, model: str) -> Path | None:

@@ -39,20 +39,16 @@ def cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
 
 
 def batch_cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
-    """Of one that came with a batch."""
     dollars = cost(price, usage)
     return None if price is None or dollars is None else dollars * price.batch
 
 
 @dataclass
 class Spending:
-    """What may still be spent. Dollars; `limit` None is no limit."""
-
     limit: float | None = None
     spent: float = 0.0
     reserved: float = 0.0  # worst case of the calls in flight
-    out: int = 0
-    """Calls in flight. Counted, because the dollars above leave 1e-17 behind when they are taken back one by one."""
+    out: int = 0  # calls in flight: dollars that are taken back one by one leave 1e-17 behind
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def reserve(self, worst_case: float) -> None:

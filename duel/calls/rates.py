@@ -42,8 +42,6 @@ DOUBT = 200
 
 
 class Left(NamedTuple):
-    """What one limit leaves: `remaining` of `limit`, all of it again in `reset_s` seconds."""
-
     limit: float
     remaining: float
     reset_s: float
@@ -162,7 +160,6 @@ class Pace:
         return self.interval_s > 0 or self._calls.limit > 0 or self._tokens.limit > 0
 
     def wait(self, now: float) -> float:
-        """Seconds until another call may go."""
         wait = self._next - now if self.interval_s else 0.0
         if self._calls.limit or self._tokens.limit:
             wait = max(wait, self._calls.wait(1.0, now), self._tokens.wait(self.tokens, now))

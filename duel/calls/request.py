@@ -21,15 +21,11 @@ class Request:
     messages: Sequence[Mapping[str, Any]]
     max_tokens: int
     temperature: float = 0.0
-    thinking: bool | None = None
-    """Switch thinking on or off through `chat_template_kwargs`; None leaves the model its default."""
-    response_format: Mapping[str, Any] | None = None
-    """Structured output; dropped without loss where the endpoint does not take it."""
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    """Further sampling parameters as the wire spells them (seed, top_p, …)."""
+    thinking: bool | None = None  # on or off through `chat_template_kwargs`; None: as the model has it
+    response_format: Mapping[str, Any] | None = None  # dropped without loss where it is not taken
+    parameters: Mapping[str, Any] = field(default_factory=dict)  # further ones, as the wire spells them (seed)
     attempt: int = 0  # which asking this is: 0 first; a rejected reply, or `--again`, asks with a higher number
-    occurrence: int = 0
-    """Which of several items with the very same question this is, so that deliberate duplicates both get replies."""
+    occurrence: int = 0  # which of several items with the very same question: each of them gets a reply
     reminder: str = ""
     """Stands at the end of the last message: what a repeated asking adds, because the same words at temperature 0 bring
     the same reply."""
@@ -45,7 +41,6 @@ class Request:
 
     @cached_property
     def key(self) -> str:
-        """The ledger's key: the question, which asking, which occurrence."""
         return f"{self.digest.hex()}-{self.attempt}-{self.occurrence}"
 
     def again(self, attempt: int, reminder: str = "", occurrence: int | None = None) -> Request:
@@ -68,8 +63,7 @@ class Reply:
     finish_reason: str = "stop"
     model: str = ""  # the model that answered, as the endpoint names it
     provider: str = ""  # the endpoint's address that answered, without the key
-    usage: Mapping[str, Any] = field(default_factory=dict)
-    """prompt_tokens, completion_tokens, cached_tokens, reasoning_tokens where the endpoint says."""
+    usage: Mapping[str, Any] = field(default_factory=dict)  # its counts of tokens, as far as the endpoint says
     cost: float | None = None  # dollars, or None where the price is unknown
     latency_s: float = 0.0
     tries: int = 1  # calls it took, refusals and faults included

@@ -27,8 +27,7 @@ _SECRET_NAME = re.compile(r"(?i)key|token|secret|password|sig\b|signature")
 class Provider:
     """One OpenAI-compatible endpoint. The key is in no representation of it."""
 
-    base_url: str
-    """As `base_url` returns it: ends in the version, no slash behind; a query (Azure's `api-version`) may follow."""
+    base_url: str  # as `base_url` returns it; a query (Azure's `api-version`) may follow
     api_key: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     offline: bool = False  # the stand-in endpoint: its replies cost nothing

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 PLAIN_EVERY_S, LIVE_EVERY_S = 5.0, 0.5
 SHOWN_FAILURES, KEPT_FAILURES = 3, 1000
 BAR = 24
+# A call in flight is said to hang from so many times what the slowest of the last replies took.
+SLOW = 4.0
 ON = "Run the same command again to go on."
 
 
@@ -49,22 +51,19 @@ class Plan:
 
     @property
     def cost(self) -> float | None:
-        """Dollars at most in all; None where a price is unknown."""
         costs = [model.cost for model in self.models.values()]
-        return None if None in costs else sum(cost for cost in costs if cost is not None)
+        return None if None in costs else sum(filter(None, costs))
 
     @property
     def batch_cost(self) -> float:
-        """Dollars at most in all, at the price of batches."""
         return sum((model.cost or 0.0) * model.batch for model in self.models.values())
 
     def times(self, weight: float) -> Plan:
         """The plan of a run of which this one is a sample: each item stands for `weight` of them."""
         models = {}
-        for name, model in self.models.items():
-            calls, told, said = (round(count * weight) for count in (model.calls, model.tokens_in, model.tokens_out))
-            cost = None if model.cost is None else model.cost * weight
-            models[name] = ModelPlan(calls, told, said, cost, model.batch)
+        for name, one in self.models.items():
+            calls, told, said = (round(count * weight) for count in (one.calls, one.tokens_in, one.tokens_out))
+            models[name] = ModelPlan(calls, told, said, None if one.cost is None else one.cost * weight, one.batch)
         return Plan(self.stage, round(self.items * weight), round(self.from_ledger * weight), models, self.batch_h)
 
     def say(self) -> None:
@@ -72,10 +71,8 @@ class Plan:
         for name, model in self.models.items():
             unknown = "unknown price (give it in chain.toml [prices])"
             price = unknown if model.cost is None else f"at most ${model.cost:,.2f}"
-            print(
-                f"  {printable(name)}: {model.calls:,} calls, about {model.tokens_in:,} tokens in, "
-                f"at most {model.tokens_out:,} out, {price}"
-            )
+            tokens = f"about {model.tokens_in:,} tokens in, at most {model.tokens_out:,} out"
+            print(f"  {printable(name)}: {model.calls:,} calls, {tokens}, {price}")
         total = "unknown" if self.cost is None else f"at most ${self.cost:,.2f}"
         print(f"  cost: {total}, plus what is asked again; prices of {PRICES_READ_ON} or [prices], they change")
         if self.batch_h and self.cost is not None:
@@ -106,12 +103,9 @@ class Summary:
     tokens_out: int = 0
     cost: float = 0.0  # dollars, of the replies whose price is known
     unknown_price: set[str] = field(default_factory=set)  # models whose price is unknown
-    unsure_cost: float = 0.0
-    """Dollars of that which are the worst case of calls that failed without telling what they took."""
-    down: dict[str, str] = field(default_factory=dict)
-    """Models that were given up, and why: what is owed by them stays open."""
-    adapted: list[str] = field(default_factory=list)
-    """Parameters that models refuse and that are left out or renamed for them."""
+    unsure_cost: float = 0.0  # dollars of that which are the worst case of failed calls that told nothing
+    down: dict[str, str] = field(default_factory=dict)  # models that were given up, and why: what they owe stays open
+    adapted: list[str] = field(default_factory=list)  # parameters that models refuse: left out or renamed for them
     dropped: int = 0  # calls in flight that were not waited for
     interrupted: bool = False
     budget_spent: bool = False
@@ -225,42 +219,34 @@ class Progress:
         if self._live is not None:
             self._live.stop()
 
-    def _line(self) -> str:
-        return printable(" | ".join([*self._figures(), *self._troubles()]), 2000)
-
-    def _lines(self) -> Iterator[str]:
-        """The same for a terminal: a bar, and what goes wrong in lines of its own with the last failure's words."""
-        filled = round(self._at / self._total * BAR) if self._total else 0
-        bar = f"{'#' * filled}{'-' * (BAR - filled)} " if self._total else ""
-        yield bar + printable(" | ".join(self._figures()), 300)
-        last = [f"last failure: {self._summary.last_fault}"] if self._summary.last_fault else []
-        yield from (printable(f"  {trouble}", 300) for trouble in [*self._troubles(), *last])
-
-    @property
-    def _at(self) -> int:
-        """Items that are dealt with, those of earlier runs included."""
-        at = self._passed() + self._summary.done + self._summary.failed.total()
-        return min(at, self._total) if self._total else at
-
     def _figures(self) -> Iterator[str]:
-        summary, seconds, at = self._summary, max(time.monotonic() - self._began, 1e-9), self._at
-        yield f"{summary.title}: {at:,}" + (f" of {self._total:,} ({100 * at // self._total}%)" if self._total else "")
+        summary, seconds, total = self._summary, max(time.monotonic() - self._began, 1e-9), self._total
+        at = self._passed() + summary.done + summary.failed.total()  # those that earlier runs have dealt with included
+        at = min(at, total) if total else at
+        bar = f"{'#' * round(at / total * BAR):-<{BAR}} " if total and self._live else ""
+        yield f"{bar}{summary.title}: {at:,}" + (f" of {total:,} ({100 * at // total}%)" if total else "")
         finished = summary.done + summary.left_out + summary.failed.total()
         yield f"{60 * finished / seconds:,.0f} a minute"
         yield f"{self._client.in_flight:,} in flight"
         yield f"{summary.tokens_in + summary.tokens_out:,} tokens"
         yield summary.spent
-        if self._total and finished:
-            left_s = round(seconds / finished * (self._total - at))
-            yield f"{timedelta(seconds=left_s)} left"
+        if total and finished:
+            yield f"{timedelta(seconds=round(seconds / finished * (total - at)))} left"
 
     def _troubles(self) -> Iterator[str]:
         summary = self._summary
-        if hanging := self._client.hanging:
+        now, flying = asyncio.get_running_loop().time(), [call for call in self._client.calls.values() if call.limit]
+        taken = [(now - call.sent_at, call.line.lane.slowest_s) for call in flying]
+        if hanging := sum(slowest_s > 0 and taken_s > max(1.0, SLOW * slowest_s) for taken_s, slowest_s in taken):
             yield f"{hanging:,} hang"
         if self._client.share is not None and (told := self._client.share.share.told):
             yield told
-        yield from self._client.models_out
+        for line in self._client.lines.values():
+            if line.down is None and line.lane.out:
+                seconds, kind = line.lane.silent_s, line.last_failure.kind
+                yield f"{line.model} is out for {seconds:.0f} s ({kind}), one call at a time tries it"
+            elif line.down is None and line.lane.held_s:
+                yield f"{line.model} is held back for {line.lane.held_s:.0f} s ({line.last_failure.kind})"
         yield from (f"{model} is given up" for model in summary.down)
         if summary.left_out:
             yield f"{summary.left_out:,} dropped"
@@ -272,12 +258,16 @@ class Progress:
             yield "stopping: waiting for the replies in flight (Ctrl-C again: at once)"
 
     def _again(self) -> None:
+        """One line; on a terminal a bar, and what goes wrong in lines of its own with the last failure's words."""
         if self._live is not None:
             from rich.text import Text
 
-            self._live.update(Text("\n".join(self._lines())), refresh=True)
+            last = [f"last failure: {self._summary.last_fault}"] if self._summary.last_fault else []
+            troubles = [f"  {trouble}" for trouble in [*self._troubles(), *last]]
+            lines = [printable(line, 300) for line in (" | ".join(self._figures()), *troubles)]
+            self._live.update(Text("\n".join(lines)), refresh=True)
         elif time.monotonic() - self._began > 1:
-            command.say(self._line())
+            command.say(printable(" | ".join([*self._figures(), *self._troubles()]), 2000))
         every_s = PLAIN_EVERY_S if self._live is None else LIVE_EVERY_S
         self._timer = asyncio.get_running_loop().call_later(every_s, self._again)
 

@@ -155,13 +155,11 @@ class _Run:
     total: int | None
     passed: Callable[[], int]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _error: BaseException | None = None
     _room: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def all(self, jobs: Iterator[Job]) -> None:
         """Run every job, then raise what ended the run, if anything did."""
         client, summary = self.client, self.client.summary
-        client.on_stop = self._stop
         async with client.transport:
             with self._interrupts(), Progress(summary, client, self.total, self.passed):
                 try:
@@ -170,18 +168,20 @@ class _Run:
                         await asyncio.wait(self._tasks)
                 finally:
                     await client.drain()
-        if isinstance(self._error, BudgetSpent):
+        if isinstance(client.error, BudgetSpent):
             summary.budget_spent = True
-        elif self._error is not None:
-            raise self._error
+        elif client.error is not None:
+            raise client.error
         elif not summary.interrupted and (verdict := client.aftermath.verdict()) is not None:
             raise verdict
 
     async def _admit(self, jobs: Iterator[Job]) -> None:
         """Take up jobs as long as some model has room for more work."""
         while not self.client.stopped:
-            if len(self._tasks) >= MOST_JOBS:
-                self.client.let_go()
+            if len(self._tasks) >= MOST_JOBS and self.client.hunger:  # what could go on never waits for a sick model
+                for line in self.client.lines.values():
+                    if line.lane.out:
+                        line.lane.send_away()
             room = min(self.client.hunger, MOST_JOBS - len(self._tasks), JOBS_A_LOOK) if self._tasks else 1
             if room <= 0:
                 self._room.clear()
@@ -214,13 +214,7 @@ class _Run:
             if not self.client.stopped:
                 raise
         except Exception as error:  # a full disk, or a mistake of this program: end the run, keep what is in flight
-            self._stop(error)
-
-    def _stop(self, error: BaseException | None = None, *, at_once: bool = False) -> None:
-        """No further call, no further job; the first error is raised in the end."""
-        self._error = self._error or error
-        self.client.stop(at_once=at_once)
-        self._room.set()
+            self.client.stop(error)
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[None]:
@@ -231,9 +225,9 @@ class _Run:
         def interrupt(drain_s: float | None) -> None:
             summary = self.client.summary
             at_once, summary.interrupted = summary.interrupted, True
-            self._stop(at_once=at_once)
+            self.client.stop(at_once=at_once)
             if drain_s is not None:
-                loop.call_later(drain_s, lambda: self._stop(at_once=True))
+                loop.call_later(drain_s, lambda: self.client.stop(at_once=True))
 
         try:
             for number in ENDING_SIGNALS:

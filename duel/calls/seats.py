@@ -55,7 +55,6 @@ class Seats:
         return self.taken < self.limit
 
     def wait(self, dispatch: Callable[[], None]) -> None:
-        """Have `dispatch` called once a seat is free again."""
         if dispatch not in self._waiting:
             self._waiting.append(dispatch)
 

@@ -32,8 +32,6 @@ _NO_FILE = (errno.EMFILE, errno.ENFILE)
 
 @dataclass
 class _Way:
-    """What every call to one provider has in common, made once."""
-
     provider: Provider
     url: URL
     headers: dict[str, str] = field(repr=False)
@@ -42,8 +40,6 @@ class _Way:
 
 
 class HttpTransport:
-    """Carries calls over HTTP. Use as an async context manager."""
-
     def __init__(self, endpoint: EndpointSection) -> None:
         self._endpoint = endpoint
         self._ways: dict[int, _Way] = {}
@@ -59,7 +55,13 @@ class HttpTransport:
 
     async def send(self, provider: Provider, body: bytes) -> Completion | Failure:
         """One exchange. Never raises for what the network or the endpoint does."""
-        way = self._way(provider)
+        way = self._ways.get(id(provider))
+        if way is None:
+            url, headers = (
+                provider.url("/chat/completions"),
+                {**headers_for(provider), "Content-Type": "application/json"},
+            )
+            way = self._ways[id(provider)] = _Way(provider, URL(url), headers, proxy_for(url))
         if way.proxy and not way.proxy.startswith("http"):
             scheme = urlsplit(way.proxy).scheme
             words = f"a proxy that speaks {scheme} is not supported, only http:// and https://"
@@ -98,14 +100,6 @@ class HttpTransport:
                 if names := [name for name in ids if isinstance(name, str)]:
                     return names
         return []
-
-    def _way(self, provider: Provider) -> _Way:
-        way = self._ways.get(id(provider))
-        if way is None:
-            headers = {**headers_for(provider), "Content-Type": "application/json"}
-            url = provider.url("/chat/completions")
-            way = self._ways[id(provider)] = _Way(provider, URL(url), headers, proxy_for(url))
-        return way
 
 
 def headers_for(provider: Provider) -> dict[str, str]:

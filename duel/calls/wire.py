@@ -3,6 +3,7 @@
 Whatever an endpoint sends is untrusted: every field may be missing, null or of another type.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,6 @@ import orjson
 from duel.calls.failures import Failure, broken_reply, from_error_object
 from duel.calls.prices import BYTES_PER_TOKEN
 from duel.calls.rates import Rates
-from duel.calls.reply_text import clean, content_parts, split_thought
 from duel.calls.request import Reply, Request
 
 # What ends a reply before it is complete: its own budget, and (Mistral) the model's whole window.
@@ -84,7 +84,6 @@ class Completion:
 
     @property
     def thought_only(self) -> bool:
-        """True if the budget ended before the answer began."""
         return self.finish_reason == CUT and not self.text.strip()
 
     @property
@@ -130,9 +129,6 @@ def reminded(messages: Sequence[Mapping[str, Any]], reminder: str) -> list[Mappi
     return [*messages, {"role": "user", "content": reminder}]
 
 
-# -- a reply in one piece ----------------------------------------------------------------------------------------------
-
-
 def parse_json(data: bytes) -> Any:
     """The value of `data`, also where it holds NaN, lone surrogates or a byte-order mark. Raises ValueError."""
     try:
@@ -145,13 +141,12 @@ def parse_json(data: bytes) -> Any:
 
 
 def decode(body: bytes, now: float) -> Completion | Failure:
-    try:
+    parsed = None
+    with contextlib.suppress(ValueError):
         parsed = parse_json(body)
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        return broken_reply("malformed", f"the reply is no JSON object: {body[:80].decode('utf-8', 'replace')!r}")
-    return read(parsed, now)
+    if isinstance(parsed, dict):
+        return read(parsed, now)
+    return broken_reply("malformed", f"the reply is no JSON object: {body[:80].decode('utf-8', 'replace')!r}")
 
 
 def read(parsed: Mapping[str, Any], now: float) -> Completion | Failure:
@@ -180,8 +175,6 @@ def read(parsed: Mapping[str, Any], now: float) -> Completion | Failure:
 
 
 class _Said(NamedTuple):
-    """What a body, or one event of a stream, says."""
-
     choice: Mapping[str, Any] | None
     error: Any  # stands in place of a reply; None: there is none
     content: str
@@ -237,7 +230,73 @@ def string(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-# -- a reply in server-sent events -------------------------------------------------------------------------------------
+# Some models emit only the closing tag: the answer is what follows the last one.
+_THOUGHT_END = "</think>"
+_THOUGHT_START = "<think>"
+_FENCE = re.compile(r"(?m)^[ \t]*```")
+_QUOTES = frozenset("\"'`")
+# Types of content parts that are thought; every other part with a text is the answer.
+_THOUGHT_PARTS = frozenset({"thinking", "reasoning", "thought", "reasoning_text"})
+
+
+def clean(text: str) -> str:
+    """`text` with halves of surrogate pairs joined or replaced, line ends as `\\n`, and no byte-order mark.
+
+    An emoji may arrive as two escapes in two events; a half that stays alone can be written to no UTF-8 file.
+    """
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        text = text.removeprefix("\ufeff")
+    return text.replace("\r\n", "\n") if "\r" in text else text
+
+
+def content_parts(content: Any) -> tuple[str, str]:
+    """(answer, thought) of a message's content: a string, or a list of typed parts as Mistral and others send it."""
+    if isinstance(content, str):
+        return content, ""
+    answer: list[str] = []
+    thought: list[str] = []
+    for part in content if isinstance(content, list) else []:
+        if isinstance(part, str):
+            answer.append(part)
+        elif isinstance(part, dict):
+            kind = part.get("type")
+            texts = [part[name] for name in ("text", "thinking", "reasoning") if isinstance(part.get(name), str | list)]
+            said = texts[0] if texts else ""
+            told = thought if isinstance(kind, str) and kind in _THOUGHT_PARTS else answer
+            told.append(said if isinstance(said, str) else "".join(content_parts(said)))
+    return "".join(answer), "".join(thought)
+
+
+def split_thought(content: str) -> tuple[str, str]:
+    """(answer, thought): the answer follows the last `</think>`; a thought that never closes leaves no answer.
+
+    A tag that stands in quotes or in a code block is part of the text, and a JSON object has no thought before it.
+    """
+    start = content.lstrip()
+    end = content.rfind(_THOUGHT_END)
+    while end >= 0 and (start.startswith("{") or _is_text(content, end)):
+        end = content.rfind(_THOUGHT_END, 0, end)
+    if end >= 0:
+        thought, answer = content[:end], content[end + len(_THOUGHT_END) :]
+        return answer.lstrip("\n"), thought.lstrip().removeprefix(_THOUGHT_START).strip("\n")
+    if start.startswith(_THOUGHT_START):
+        return "", start.removeprefix(_THOUGHT_START).strip("\n")
+    return content, ""
+
+
+def _is_text(content: str, start: int) -> bool:
+    """True if the tag at `start` is quoted, or inside a code block that closes after it."""
+    end = start + len(_THOUGHT_END)
+    before, after = content[start - 1 : start], content[end : end + 1]
+    if before == after and before in _QUOTES:
+        return True
+    # An odd count on both sides: a block is open here. A thought may break off inside a block of its own.
+    return len(_FENCE.findall(content[:start])) % 2 == 1 and len(_FENCE.findall(content[end:])) % 2 == 1
+
 
 # A line ends with LF, CR or CRLF. A CR that is the last byte so far may be half of a CRLF.
 _LINE_END = re.compile(rb"\r\n|\n|\r(?!\Z)")

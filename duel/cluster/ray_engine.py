@@ -1,8 +1,9 @@
-"""The stages of all shards on Ray. A task is one stage of one shard; its process knows nothing of Ray.
+"""The stages of all shards on Ray, and what each shard at work may take: calls at a time and dollars.
 
-A task takes one `duel_slot` of its node: a CPU would be given back while the task waits, and Ray then start more stages
-than there are cores. A worker or a node that dies costs a retry elsewhere: the lock of the shard keeps a second process
-out until the first has ended, and its ledger answers what was paid for.
+A task is one stage of one shard; its process knows nothing of Ray. It takes one `duel_slot` of its node: a CPU would be
+given back while the task waits, and Ray then start more stages than there are cores. A worker or a node that dies costs
+a retry elsewhere: the lock of the shard keeps a second process out until the first has ended, and its ledger answers
+what was paid for.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import orjson
 
 import duel
+from duel.calls.seats import Share
 from duel.cluster import leash
-from duel.cluster.allotment import Allotment
 from duel.cluster.shards import Shard
 from duel.command import say
 from duel.errors import EXIT_BUDGET, EXIT_FINISHED, EXIT_OPEN, SettingsError, WorkspaceError
@@ -34,10 +37,101 @@ LOG = "cluster.log"
 RETRIES = 20
 """Times that a stage is begun anew because its worker or node died."""
 LOCK_S, LOOK_S, LOOK_AT_SHARE_S = 600.0, 30.0, 1.0
+# A shard whose part is spent gets another one while it is so much of the whole larger.
+LEAST_PART = 0.01
 
 
-@dataclass(frozen=True)
-class Ended:
+@dataclass
+class Allotment:
+    """Divides a budget in dollars, and what a share file allows, among shards: anew at every change, in a file of each.
+
+    Dollars stand there as what the shard's ledger may come to (`budget_usd`), so a stage that is killed and begun anew
+    has no second part. A part is never taken back but where the whole is cut: what is in flight may need it.
+    """
+
+    shards: Sequence[Shard]
+    budget: float | None = None
+    share: Share | None = None
+    _whole: float = 0.0  # dollars that all ledgers together may come to
+    _paid: dict[str, float] = field(default_factory=dict)  # in the ledger of each shard when its present stage began
+    _ceilings: dict[str, float] = field(default_factory=dict)
+    """What the ledger of each shard at work may come to, in the order in which they began."""
+    _unspent: dict[str, float] = field(default_factory=dict)  # what a shard was left with when its last part did not do
+    _finished: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._by_name = {shard.name: shard for shard in self.shards}
+        if self.budget is not None or self.share is not None:
+            self._paid = {shard.name: shard.spent() for shard in self.shards}
+        self._most = float("inf") if self.budget is None else sum(self._paid.values()) + self.budget
+        self._whole = self._most
+        self._cut()
+
+    @property
+    def calls(self) -> int | None:
+        """Calls at a time over all shards; None: as many as each finds."""
+        return None if self.share is None or self.share.calls is None else int(self.share.calls)
+
+    def begin(self, shard: Shard) -> list[str]:
+        """`shard` begins a stage; the options that tell it of its part."""
+        self._ceilings[shard.name] = self._paid.get(shard.name, 0.0)
+        if self.budget is None and self.calls is None:
+            return []
+        self.divide()
+        return ["--share", str(shard.workspace.private / "share.json")]
+
+    def end(self, shard: Shard, *, finished: bool) -> None:
+        """A stage of `shard` has ended; what it has not spent is divided anew."""
+        ceiling = self._ceilings.pop(shard.name)
+        if finished:
+            self._finished.add(shard.name)
+        if self.budget is not None:
+            self._paid[shard.name] = shard.spent()
+            self._unspent[shard.name] = ceiling - self._paid[shard.name]
+        self.divide()
+
+    def has_more_for(self, shard: Shard) -> bool:
+        """True if a part is left for `shard` that is larger than what its last stage found too little."""
+        if self.budget is None:
+            return False
+        return min(self._parts()) > self._unspent.get(shard.name, 0.0) + LEAST_PART * self.budget
+
+    def follow(self) -> None:
+        if self.share is not None and self.share.look():
+            self._cut()
+            self.divide()
+
+    def divide(self) -> None:
+        for number, name in enumerate(self._ceilings):
+            part: dict[str, float] = {}
+            if self.calls is not None:
+                # What cannot be divided goes to those that began first.
+                part["calls"] = self.calls // len(self._ceilings) + (number < self.calls % len(self._ceilings))
+            if self.budget is not None:
+                left, fair = self._parts()
+                self._ceilings[name] += max(0.0, min(fair - (self._ceilings[name] - self._paid[name]), left))
+                part["budget_usd"] = round(self._ceilings[name], 9)
+            if part:
+                workspace = self._by_name[name].workspace
+                workspace.save(workspace.private / "share.json", orjson.dumps(part))
+
+    def _parts(self) -> tuple[float, float]:
+        """Dollars that no shard has spent and none may take, and those for each that is not finished."""
+        granted = sum(ceiling - self._paid[name] for name, ceiling in self._ceilings.items())
+        left = self._whole - sum(self._paid.values()) - granted
+        return left, (left + granted) / max(1, len(self.shards) - len(self._finished))
+
+    def _cut(self) -> None:
+        """The share says anew how many dollars are left; nobody at work keeps more than its part of them."""
+        if self.share is None or self.share.dollars is None:
+            return
+        self._ceilings = {name: self._by_name[name].spent() for name in self._ceilings}
+        spent = sum({**self._paid, **self._ceilings}.values())
+        self._whole = min(spent + self.share.dollars, self._most)
+        self.budget = self._whole - sum(self._paid.values())
+
+
+class Ended(NamedTuple):
     """How a stage of a shard ended, and where."""
 
     code: int
@@ -88,61 +182,58 @@ def connected(address: str | None, workers: int) -> Iterator[None]:
         ray.shutdown()
 
 
-@dataclass
-class Engine:
-    """All stages of all shards, each shard's in order."""
+def run_all(
+    plan: Sequence[str],
+    folder: str,
+    allotment: Allotment,
+    flags: Sequence[str] = (),
+    ended: Callable[[Shard, str, Ended], None] = lambda *_: None,
+) -> tuple[int, dict[str, int]]:
+    """All stages of all shards, each shard's in order; `plan` has names of commands.
 
-    plan: Sequence[str]  # names of commands
-    folder: str
-    allotment: Allotment
-    flags: Sequence[str] = ()
-    ended: Callable[[Shard, str, Ended], None] = lambda *_: None
-    codes: dict[str, int] = field(default_factory=dict)
-    """Exit code of each shard: that of the stage at which it stopped, or the highest of all."""
+    The exit code of all, and of each shard: that of the stage at which it stopped, or the highest of all.
+    """
+    import ray
 
-    def run(self) -> int:
-        """The exit code of all."""
-        import ray
-
-        task = ray.remote(num_cpus=0, resources={SLOT: 1}, max_retries=RETRIES)(run_stage)
-        allotment, waiting = self.allotment, dict[Any, tuple[Shard, int]]()
-        queue, starved = deque((shard, 0) for shard in allotment.shards), list[tuple[Shard, int]]()
-        if not ray.cluster_resources().get(SLOT):
-            hint = f"start its nodes with `ray start … --resources='{{\"{SLOT}\": 4}}'`: stages at a time on each"
-            raise SettingsError("the cluster has no place for a stage", value=SLOT, hint=hint)
-        while queue or waiting:
-            allotment.follow()
-            slots = int(ray.cluster_resources().get(SLOT, 0))
-            # Where calls are shared out, none of them goes to a stage that waits for a place.
-            most = len(allotment.shards) if allotment.calls is None else max(1, min(slots, allotment.calls))
-            while queue and len(waiting) < most:
-                shard, step = queue.popleft()
-                words = [self.plan[step], *self.flags, *(allotment.begin(shard) if self.plan[step] != FREE else [])]
-                waiting[task.remote(words, str(shard.workspace.root), self.folder)] = shard, step
-            ready, _ = ray.wait(list(waiting), timeout=LOOK_S if allotment.share is None else LOOK_AT_SHARE_S)
-            if not ready and not slots:
-                say(f"waiting for a node that offers {SLOT}")
-            for reference in ready:
-                shard, step = waiting.pop(reference)
-                try:
-                    ended: Ended = ray.get(reference)
-                except ray.exceptions.RayError as error:
-                    told, hint = str(error).splitlines()[-1:], "have all nodes the same installation, and this folder?"
-                    raise WorkspaceError("a node cannot run a stage", value=told, hint=hint) from None
-                self.ended(shard, self.plan[step], ended)
-                if ended.code != EXIT_BUDGET:
-                    self.codes[shard.name] = max(self.codes.get(shard.name, 0), ended.code)
-                goes_on = ended.code in (EXIT_FINISHED, EXIT_OPEN) and step + 1 < len(self.plan)
-                if self.plan[step] != FREE:
-                    allotment.end(shard, finished=not goes_on and ended.code != EXIT_BUDGET)
-                if goes_on:
-                    queue.append((shard, step + 1))
-                elif ended.code == EXIT_BUDGET:
-                    starved.append((shard, step))
-            for shard, step in [one for one in starved if allotment.has_more_for(one[0])]:
-                starved.remove((shard, step))
-                queue.append((shard, step))
-        self.codes |= {shard.name: EXIT_BUDGET for shard, _ in starved}
-        # The worst: a crash or something to change, then a spent budget, then open items.
-        codes = set(self.codes.values())
-        return next((code for code in codes - {EXIT_FINISHED, EXIT_OPEN, EXIT_BUDGET}), max(codes, default=0))
+    task = ray.remote(num_cpus=0, resources={SLOT: 1}, max_retries=RETRIES)(run_stage)
+    waiting, codes = dict[Any, tuple[Shard, int]](), dict[str, int]()
+    queue, starved = deque((shard, 0) for shard in allotment.shards), list[tuple[Shard, int]]()
+    if not ray.cluster_resources().get(SLOT):
+        hint = f"start its nodes with `ray start … --resources='{{\"{SLOT}\": 4}}'`: stages at a time on each"
+        raise SettingsError("the cluster has no place for a stage", value=SLOT, hint=hint)
+    while queue or waiting:
+        allotment.follow()
+        slots = int(ray.cluster_resources().get(SLOT, 0))
+        # Where calls are shared out, none of them goes to a stage that waits for a place.
+        most = len(allotment.shards) if allotment.calls is None else max(1, min(slots, allotment.calls))
+        while queue and len(waiting) < most:
+            shard, step = queue.popleft()
+            words = [plan[step], *flags, *(allotment.begin(shard) if plan[step] != FREE else [])]
+            waiting[task.remote(words, str(shard.workspace.root), folder)] = shard, step
+        ready, _ = ray.wait(list(waiting), timeout=LOOK_S if allotment.share is None else LOOK_AT_SHARE_S)
+        if not ready and not slots:
+            say(f"waiting for a node that offers {SLOT}")
+        for reference in ready:
+            shard, step = waiting.pop(reference)
+            try:
+                end: Ended = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                told, hint = str(error).splitlines()[-1:], "have all nodes the same installation, and this folder?"
+                raise WorkspaceError("a node cannot run a stage", value=told, hint=hint) from None
+            ended(shard, plan[step], end)
+            if end.code != EXIT_BUDGET:
+                codes[shard.name] = max(codes.get(shard.name, 0), end.code)
+            goes_on = end.code in (EXIT_FINISHED, EXIT_OPEN) and step + 1 < len(plan)
+            if plan[step] != FREE:
+                allotment.end(shard, finished=not goes_on and end.code != EXIT_BUDGET)
+            if goes_on:
+                queue.append((shard, step + 1))
+            elif end.code == EXIT_BUDGET:
+                starved.append((shard, step))
+        for one in [one for one in starved if allotment.has_more_for(one[0])]:
+            starved.remove(one)
+            queue.append(one)
+    codes |= {shard.name: EXIT_BUDGET for shard, _ in starved}
+    # The worst: a crash or something to change, then a spent budget, then open items.
+    found = {*codes.values()}
+    return next((code for code in found - {EXIT_FINISHED, EXIT_OPEN, EXIT_BUDGET}), max(found, default=0)), codes

@@ -10,25 +10,20 @@ from typing import Any
 
 from duel import turn
 from duel.conversation.model import AgentCall, AgentReply, Entry, Lost, Said, Session
-from duel.conversation.native_calls import calls_of, waiting_for
-from duel.conversation.values import joined, table, text
+from duel.conversation.values import calls_of, joined, table, text, waiting_for
 from duel.errors import ItemError
 from duel.records import Message
 
 BASH = "bash"
+_COMMAND = {"type": "string", "description": "The command to run."}
 BASH_TOOL: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": BASH,
         "description": "Run one bash command in the repository and return what it prints.",
-        "parameters": {
-            "type": "object",
-            "properties": {"command": {"type": "string", "description": "The command to run."}},
-            "required": ["command"],
-        },
+        "parameters": {"type": "object", "properties": {"command": _COMMAND}, "required": ["command"]},
     },
 }
-
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
 
@@ -119,11 +114,9 @@ def _chat(entries: Iterable[Entry | Lost]) -> list[dict[str, Any]]:
         if isinstance(entry, Said):
             messages.append({"role": entry.role, "content": entry.text})
             continue
-        messages.append({"role": "assistant", "content": entry.text})
-        for call in entry.calls:
-            function = {"name": call.name, "arguments": dict(call.arguments)}
-            made = {"id": call.id, "type": "function", "function": function}
-            messages[-1].setdefault("tool_calls", []).append(made)
+        functions = ((call.id, {"name": call.name, "arguments": dict(call.arguments)}) for call in entry.calls)
+        made = [{"id": identity, "type": "function", "function": function} for identity, function in functions]
+        messages.append({"role": "assistant", "content": entry.text} | ({"tool_calls": made} if made else {}))
         results = [call for call in entry.calls if call.result is not None]
         messages += [{"role": "tool", "tool_call_id": c.id, "name": c.name, "content": c.result} for c in results]
     return messages
@@ -132,12 +125,11 @@ def _chat(entries: Iterable[Entry | Lost]) -> list[dict[str, Any]]:
 def tools_for(entries: Iterable[Entry], declared: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     schemas = {text(table(tool.get("function")), "name"): dict(tool) for tool in declared}
     seen: dict[str, dict[str, str]] = {}
-    for entry in entries:
-        for call in entry.calls if isinstance(entry, AgentReply) else ():
-            kinds = seen.setdefault(call.name, {})
-            for key, value in call.arguments.items():
-                kind = _JSON_TYPES.get(type(value), "")
-                kinds[key] = kind if kinds.get(key, kind) == kind else ""
+    for call in (call for entry in entries if isinstance(entry, AgentReply) for call in entry.calls):
+        kinds = seen.setdefault(call.name, {})
+        for key, value in call.arguments.items():
+            kind = _JSON_TYPES.get(type(value), "")
+            kinds[key] = kind if kinds.get(key, kind) == kind else ""
     for name, kinds in seen.items():
         if name == BASH and set(kinds) <= {"command"}:
             schemas.setdefault(name, BASH_TOOL)

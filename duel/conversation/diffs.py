@@ -35,7 +35,12 @@ def _read(patch: str) -> list[ChangedFile]:
         line, behind = lines[at].removesuffix("\r"), lines[at + 1] if at + 1 < len(lines) else ""
         at += 1
         if line.startswith("diff --git "):
-            files.append(ChangedFile(path=_path_of_git_header(line.removeprefix("diff --git "))))
+            # `a/X b/X`; a surer path may follow. Both are equal unless the file was renamed: `rename to` says so.
+            names = line.removeprefix("diff --git ")
+            middle, quoted, last = len(names) // 2, names.find('" ') + 2, names.rfind(" b/") + 1
+            is_twice = names[2:middle] == names[middle + 3 :]
+            path = names[2:middle] if is_twice else _path(names[last:])
+            files.append(ChangedFile(path=_path(names[quoted:]) if names.startswith('"') else path))
             named = False
         elif hunk := _HUNK.match(line):
             old_left, new_left = int(hunk[1] or 1), int(hunk[2] or 1)
@@ -63,16 +68,6 @@ def _read(patch: str) -> list[ChangedFile]:
     return files
 
 
-def _path_of_git_header(names: str) -> str:
-    """The path of `a/X b/X`; a surer one may follow in the file's other headers."""
-    if names.startswith('"'):
-        return _path(names[names.find('" ') + 2 :])
-    middle = len(names) // 2  # both names are equal unless the file was renamed, and then `rename to` says so
-    if names[2:middle] == names[middle + 3 :]:
-        return names[2:middle]
-    return _path(names[names.rfind(" b/") + 1 :] if " b/" in names else names)
-
-
 def _path(name: str) -> str:
     """The path behind `a/` or `b/`; "" for /dev/null. What follows a tab is a date."""
     path = _unquoted(name if name.startswith('"') else name.split("\t", 1)[0])
@@ -85,13 +80,8 @@ def _unquoted(name: str) -> str:
     if len(name) < 2 or not (name.startswith('"') and name.endswith('"')):
         return name
     raw = name[1:-1].encode("utf-8", "surrogatepass")
-    return re.sub(rb"\\([0-7]{3}|.)", _character, raw, flags=re.DOTALL).decode("utf-8", "replace")
 
+    def character(escape: re.Match[bytes]) -> bytes:
+        return bytes([int(escape[1], 8) & 255]) if len(escape[1]) == 3 else escape[1].translate(_ESCAPED)
 
-def _character(escape: re.Match[bytes]) -> bytes:
-    told = escape[1]
-    return (
-        bytes([int(told, 8) & 255])
-        if len(told) == 3
-        else told.translate(bytes.maketrans(b"abfnrtv", b"\a\b\f\n\r\t\v"))
-    )
+    return re.sub(rb"\\([0-7]{3}|.)", character, raw, flags=re.DOTALL).decode("utf-8", "replace")

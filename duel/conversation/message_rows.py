@@ -1,29 +1,26 @@
 """The one reader of rows with a list of chat messages: the Hub's sets, JSONL, parquet, this project's own files.
 
 The list stands in `messages`, `trajectory` or `conversations`, as a list or as JSON text. Roles and keys have many
-spellings (`ai`, `gpt`, `from`/`value`, `text`); actions are native calls (`duel.conversation.native_calls`) or stand in
-the text (`duel.conversation.text_actions`). mine, export and prompt read rows through this module alone.
+spellings (`ai`, `gpt`, `from`/`value`, `text`); actions are native calls or stand in the text
+(`duel.conversation.text_actions`). mine, export and prompt read rows through this module alone.
 """
 
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from duel.conversation import text_actions
+from duel.conversation import text_actions, values
 from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
-from duel.conversation.native_calls import BAD_ARGUMENTS, calls_of, split_result, waiting_for
 from duel.conversation.values import joined, loaded, parts, seconds, table, tables, text
 
 _LISTS = ("messages", "trajectory", "conversations", "conversation")
 _ROLES = "assistant=ai,gpt,model,bot,chatgpt user=human system=developer"
 _ROLES += " tool=function,observation,environment,tool_response,ipython"
 ROLES = {name: role for role, names in (kind.split("=") for kind in _ROLES.split()) for name in names.split(",")}
-# Roles of ShareGPT's sets whose whole message is a call.
-_CALL_ROLES = {"function_call", "tool_call", "function-call"}
+_CALL_ROLES = {"function_call", "tool_call", "function-call"}  # of ShareGPT's sets: the whole message is a call
 _KNOWN = {"system", "user", "assistant", "tool", "exit"}
 _IDS = ("session_id", "trajectory_id", "traj_id", "run_id", "uuid", "id")
-# SWE-Gym numbers the rollouts of one instance at the end of its id.
-_ROLLOUT = re.compile(r"(.+__.+-\d+)_(\d+)")
+_ROLLOUT = re.compile(r"(.+__.+-\d+)_(\d+)")  # SWE-Gym numbers the rollouts of one instance at the end of its id
 # `owner__repo-123`, and SWE-smith's `owner__repo.<commit>.<bug>`.
 _OWNER_REPO = re.compile(r"([^/\s]+?)__([^/\s]+?)(?:-\d+|\.[0-9a-f]{7,40}\..+)?$")
 # How harnesses that keep no flag say that a command failed.
@@ -40,8 +37,9 @@ def conversation(row: Mapping[str, Any]) -> list[dict[str, Any]]:
         value = row.get(name)
         if isinstance(value, str):
             value = loaded(value) if value.lstrip().startswith("[") else None
-        if isinstance(value, list) and value and all(isinstance(loaded(item), dict) for item in value):
-            messages = [_usual(loaded(item)) for item in value]
+        items = [loaded(item) for item in value] if isinstance(value, list) else []
+        if items and all(isinstance(item, dict) for item in items):
+            messages = [_usual(item) for item in items]
             if all(message["role"] for message in messages):
                 return messages
     return []
@@ -57,15 +55,14 @@ def _usual(message: dict[str, Any]) -> dict[str, Any]:
 
 def session(row: Mapping[str, Any], format: str, place: str, dialect: str = "") -> Session:
     """The session of one row; `place` names it where it has no id. What cannot be used at all says so in `refusal`."""
-    result = Session(format, next((str(row[key]) for key in _IDS if row.get(key)), place))
+    result, messages = Session(format, next((str(row[key]) for key in _IDS if row.get(key)), place)), conversation(row)
     _facts(row, result)
-    messages = conversation(row)
     if unknown := next((message["role"] for message in messages if message["role"] not in _KNOWN), ""):
         result.refusal, result.detail = "unknown-role", f"a message has the role {unknown[:40]!r}"
     if any(not isinstance(message["content"], str | list) for message in messages):
         result.refusal, result.detail = "content-not-text", "a message holds something else than text"
     replied = {n: message for n, message in enumerate(messages) if message["role"] == "assistant"}
-    calls = {n: calls_of(message, f"call_{n}_") for n, message in replied.items()}
+    calls = {n: values.calls_of(message, f"call_{n}_") for n, message in replied.items()}
     result.acts_in_text = bool(dialect) or not any(calls.values())
     if result.acts_in_text and not dialect:
         dialect = text_actions.spoken(parts(message["content"])[0] for message in replied.values())
@@ -105,13 +102,12 @@ def chat(format: str, identity: str, turns: Iterable[tuple[str, str]]) -> Sessio
 def _add_reply(
     result: Session, message: dict[str, Any], number: int, calls: list[AgentCall], dialect: str
 ) -> list[AgentCall]:
-    content, thinking = parts(message["content"])[0], ""
-    if dialect != "bash_block":
-        content, thinking = text_actions.without_thinking(content)
+    content = parts(message["content"])[0]
+    content, thinking = text_actions.without_thinking(content) if dialect != "bash_block" else (content, "")
     spoken = text_actions.DIALECTS.get(dialect, text_actions.NO_DIALECT)
     found = spoken.find(content, number) if result.acts_in_text else AgentReply(content.strip(), calls)
     reply = found or AgentReply(content.strip())
-    if any(call.obstacle == BAD_ARGUMENTS for call in reply.calls):
+    if any(call.obstacle == values.BAD_ARGUMENTS for call in reply.calls):
         result.entries.append(Lost("a call whose arguments cannot be read"))
     thoughts = [part for part in tables(message.get("content")) if part.get("type") in ("reasoning", "thinking")]
     told = "\n\n".join(text(part, "value", "thinking", "text") for part in thoughts)
@@ -121,8 +117,7 @@ def _add_reply(
         result.entries.append(reply)
         return reply.calls
     # One response that the set wrote as several messages: what was said, then a message a call.
-    last.text = joined(last.text, reply.text)
-    last.thinking = joined(last.thinking, reply.thinking)
+    last.text, last.thinking = joined(last.text, reply.text), joined(last.thinking, reply.thinking)
     last.calls += reply.calls
     return last.calls
 
@@ -136,41 +131,39 @@ def _add_answer(
     listed = message.get("tool_call_ids")
     identity = text(message, "tool_call_id") or (listed[0] if isinstance(listed, list) and listed else "")
     acts = result.acts_in_text and waiting and isinstance(result.last, AgentReply)
-    failed = message.get("is_error") is True or bool(_FAILED.search(content))
-    answers: Iterable[tuple[AgentCall | None, str, int, bool]]
+    answers: Iterable[tuple[AgentCall | None, tuple[str, int], bool]]
     if blocks:
         # One by one: several results may name the same id.
-        answers = (
-            (waiting_for(asked, text(part, "tool_use_id")), *parts(part.get("content")), part.get("is_error") is True)
-            for part in blocks
-        )
+        calls = (values.waiting_for(asked, text(part, "tool_use_id")) for part in blocks)
+        told = ((parts(part.get("content")), part.get("is_error") is True) for part in blocks)
+        answers = ((call, *said) for call, said in zip(calls, told, strict=True))
     elif message["role"] == "user" and not acts:
         result.entries.append(Said(content, images))
         return
     elif spoken.results or (len(waiting) > 1 and not identity and alone):
-        split = [] if spoken.results else split_result(content, len(waiting))
+        split = [] if spoken.results else values.split_result(content, len(waiting))
         shared = spoken.results(content) if spoken.results else [(one, bool(_FAILED.search(one))) for one in split]
         if len(shared) != len(waiting):
             result.entries.append(Lost("results of parallel calls that cannot be told apart"))
             return
-        answers = [(call, said, 0, failed) for call, (said, failed) in zip(waiting, shared, strict=True)]
+        answers = [(call, (said, 0), failed) for call, (said, failed) in zip(waiting, shared, strict=True)]
     else:
-        answers = [(waiting_for(waiting, identity), content, images, failed)]
-    for call, said, shown, is_error in answers:
+        failed = message.get("is_error") is True or bool(_FAILED.search(content))
+        answers = [(values.waiting_for(waiting, identity), (content, images), failed)]
+    for call, said, is_error in answers:
         if call is None:
             result.entries.append(Lost("result without a call"))
         else:
-            call.result, call.images, call.is_error = said, shown, is_error
+            (call.result, call.images), call.is_error = said, is_error
     if blocks and content:
         result.entries.append(Said(content))
 
 
 def _facts(row: Mapping[str, Any], result: Session) -> None:
-    instance = text(row, "instance_id")
-    rollout = _ROLLOUT.fullmatch(instance)
-    if rollout:
+    result.instance_id = instance = text(row, "instance_id")
+    if rollout := _ROLLOUT.fullmatch(instance):
         result.id = f"{result.id}/{rollout[2]}" if result.id != instance else instance
-    result.instance_id = rollout[1] if rollout else instance
+        result.instance_id = rollout[1]
     named = _OWNER_REPO.fullmatch(result.instance_id)
     result.repo = text(row, "repo") or (f"{named[1]}/{named[2]}" if named else "")
     result.base_commit = text(row, "base_commit")
@@ -191,10 +184,5 @@ def _facts(row: Mapping[str, Any], result: Session) -> None:
 
 def _tools(value: Any) -> list[Any]:
     """Tool schemas in OpenAI's envelope: a list of objects or JSON texts, its JSON text, bare functions."""
-    value = loaded(value)
-    tools = [table(loaded(item)) for item in (value if isinstance(value, list) else [value])]
-    return [
-        tool if "function" in tool else {"type": "function", "function": tool}
-        for tool in tools
-        if "function" in tool or text(tool, "name")
-    ]
+    tools = (tool for tool in values.listed(value) if "function" in tool or text(tool, "name"))
+    return [tool if "function" in tool else {"type": "function", "function": tool} for tool in tools]

@@ -5,12 +5,12 @@ no UTF-8 become U+FFFD, runs of NUL and a byte order mark go, several records on
 one are taken. What is lost is a `Hole`, so that no reader takes what follows for a beginning.
 """
 
+import contextlib
 import glob
 import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice, takewhile
 from pathlib import Path
@@ -23,16 +23,11 @@ from duel.errors import ItemError
 
 BOM = b"\xef\xbb\xbf"
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
-# An array is parsed in pieces of this size; one element of it is in memory at a time.
-CHUNK = 1 << 20
-# Rows of a parquet file decoded at a time: a trajectory is about 50 KB.
-ROWS_AT_ONCE = 64
-SNIFFED_LINES = 40
-SNIFFED_BYTES = 4 << 20
-# A JSON object of one file is parsed whole, at about ten times its size in memory.
-LARGEST_DOCUMENT = 256 << 20
-# A line is searched for whole records behind a cut one at this many places.
-TRIES = 256
+CHUNK = 1 << 20  # an array is parsed in pieces of this size; one element of it is in memory at a time
+ROWS_AT_ONCE = 64  # rows of a parquet file decoded at a time: a trajectory is about 50 KB
+SNIFFED_LINES, SNIFFED_BYTES = 40, 4 << 20
+LARGEST_DOCUMENT = 256 << 20  # a JSON object of one file is parsed whole, at about ten times its size in memory
+TRIES = 256  # a line is searched for whole records behind a cut one at this many places
 _RECORD = re.compile(r'\{\s*"')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -45,7 +40,7 @@ class Hole:
 Record: TypeAlias = dict[str, Any] | Hole
 
 
-@contextmanager
+@contextlib.contextmanager
 def opened(path: Path) -> Iterator[io.BufferedReader]:
     """The bytes of a file, unpacked where it is gzip or zstd, without a byte order mark. Raises ItemError, OSError."""
     with path.open("rb") as file:
@@ -81,15 +76,11 @@ def lines(path: Path) -> Iterator[Record]:
 
 def parsed(raw: bytes) -> Any:
     """The JSON value of some bytes; None where they are none."""
-    try:
+    with contextlib.suppress(ValueError):
         return orjson.loads(raw)
-    except ValueError:
-        pass
-    text = raw.strip(b"\x00 \t\r\n").removeprefix(BOM).decode("utf-8", "replace")
-    try:
-        return without_surrogates(json.loads(text))
-    except (ValueError, RecursionError):
-        return None
+    with contextlib.suppress(ValueError, RecursionError):
+        return without_surrogates(json.loads(raw.strip(b"\x00 \t\r\n").removeprefix(BOM).decode("utf-8", "replace")))
+    return None
 
 
 def without_surrogates(value: Any) -> Any:
@@ -102,10 +93,7 @@ def without_surrogates(value: Any) -> Any:
 
 
 def _recovered(line: bytes, number: int, top: set[str]) -> Iterator[Record]:
-    """Every whole record of a line, in order, and a Hole in the place of what is none.
-
-    A record must look like those of the lines before: an object inside a cut record looks whole as well.
-    """
+    """The whole records of a line that look like those of the lines before, and a Hole for what is none."""
     text = line.replace(b"\x00", b"").strip().decode("utf-8", "replace")
     position = 0
     for start in (found.start() for found in islice(_RECORD.finditer(text), TRIES)):
@@ -124,17 +112,12 @@ def _recovered(line: bytes, number: int, top: set[str]) -> Iterator[Record]:
 
 def array(path: Path) -> Iterator[Any]:
     """The elements of a JSON array of any size, one at a time. Raises ItemError where it is none or ends early."""
-    decoder = json.JSONDecoder()
     with opened(path) as raw:
-        file = io.TextIOWrapper(raw, "utf-8", "replace")
+        file, size = io.TextIOWrapper(raw, "utf-8", "replace"), CHUNK
         buffer = file.read(CHUNK).lstrip().removeprefix("[")
-        size = CHUNK
-        while True:
-            buffer = buffer.lstrip(" \t\r\n,")
-            if buffer.startswith("]"):
-                return
+        while not (buffer := buffer.lstrip(" \t\r\n,")).startswith("]"):
             try:
-                value, end = decoder.raw_decode(buffer)
+                value, end = json.JSONDecoder().raw_decode(buffer)
                 if end == len(buffer) and (more := file.read(CHUNK)):  # a number may go on
                     buffer += more
                     continue
@@ -170,32 +153,31 @@ def decoder_of(kind: Any) -> Callable[[Any], Any] | None:
     """
     import pyarrow.types as types
 
+    outer = str(kind).split("<")[0]
     if getattr(kind, "extension_name", "") == "arrow.json":
         return lambda value: parsed(value.encode()) if isinstance(value, str) else value
     if types.is_dictionary(kind):
         return decoder_of(kind.value_type)
-    if "binary" in str(kind).split("<")[0]:
+    if "binary" in outer:
         return lambda value: value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-    if "list" in str(kind).split("<")[0]:
+    if "list" in outer:
         inner = decoder_of(kind.value_type)
         return inner and (lambda value: None if value is None else [inner(item) for item in value])
     fields = {f.name: decode for f in kind if (decode := decoder_of(f.type))} if types.is_struct(kind) else {}
-    if not fields:
-        return None
-    return lambda value: value and {k: fields[k](v) if k in fields else v for k, v in value.items()}
+    return (
+        (lambda value: value and {k: fields[k](v) if k in fields else v for k, v in value.items()}) if fields else None
+    )
 
 
 def records(path: Path) -> Iterator[Record]:
-    """Every record of a file, whatever it is packed in; a bare list of chat messages is one record.
-
-    Raises ItemError (`damaged`, `too-large`, `not-a-session`).
-    """
+    """Every record of a file, however it is packed; a bare list of chat messages is one. Raises ItemError."""
     with opened(path) as file:  # how it is packed shows in its first lines
         read = (file.readline(SNIFFED_BYTES).strip(b"\x00 \t\r\n") for _ in range(SNIFFED_LINES))
         first = [line for line in read if line]
-    if first and first[0].startswith(b"PAR1"):
+    opening = first[0] if first else b""
+    if opening.startswith(b"PAR1"):
         yield from rows(path)
-    elif first and first[0].startswith(b"["):
+    elif opening.startswith(b"["):
         elements = array(path)
         opens = next(elements, None)
         if isinstance(opens, dict) and "role" in opens and "content" in opens:
@@ -204,7 +186,7 @@ def records(path: Path) -> Iterator[Record]:
             return
         for number, element in enumerate(chain((opens,) if opens is not None else (), elements), start=1):
             yield element if isinstance(element, dict) else Hole(number)
-    elif first and first[0] != b"{" and any(isinstance(parsed(line), dict) for line in first):
+    elif opening != b"{" and any(isinstance(parsed(line), dict) for line in first):
         yield from lines(path)
     else:
         with opened(path) as file:
@@ -217,24 +199,20 @@ def records(path: Path) -> Iterator[Record]:
 
 
 def find(spec: str, folders: Iterable[Path], suffixes: Iterable[str] = (".parquet",)) -> dict[str, Path]:
-    """The files behind a path, folder or glob: name within the source -> path. Empty where nothing is there.
-
-    A relative `spec` is looked up in each of `folders`; the first where it names something wins.
-    """
+    """The files behind a path, folder or glob in the first of `folders` that has it: name within it -> path."""
     for folder in folders:
-        place = folder / expanded(spec)
+        pattern = expanded(spec)
+        place = root = folder / pattern
         if place.is_file():
             return {place.name: place}
         if place.is_dir():
-            return _named(place, (file for file in place.rglob("*") if file.suffix in suffixes))
-        pattern = expanded(spec)
+            found = [file for file in place.rglob("*") if file.suffix in suffixes]
         # Path.glob takes no absolute pattern, and the folder's own name may hold brackets.
-        if found := glob.glob(str(pattern), root_dir=folder, recursive=True):  # noqa: PTH207
+        elif matches := glob.glob(str(pattern), root_dir=folder, recursive=True):  # noqa: PTH207
             root = folder.joinpath(*takewhile(lambda part: not glob.has_magic(part), pattern.parts))
-            return _named(root, (folder / path for path in found if (folder / path).is_file()))
+            found = [folder / match for match in matches if (folder / match).is_file()]
+        else:
+            continue
+        names = {file.relative_to(root).as_posix(): file for file in found}
+        return {name: names[name] for name in sorted(names) if not any(part[0] == "." for part in Path(name).parts)}
     return {}
-
-
-def _named(root: Path, paths: Iterable[Path]) -> dict[str, Path]:
-    names = {path.relative_to(root).as_posix(): path for path in paths}
-    return {name: names[name] for name in sorted(names) if not any(part[0] == "." for part in Path(name).parts)}

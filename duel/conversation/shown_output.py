@@ -20,9 +20,7 @@ _CODES = (
     re.compile(r"\(exit code:? (-?\d+)\)\s*\Z"),
 )
 _TIMED_OUT = re.compile(r"\A\s*(?:The last command <command>.*?</command> timed out|Command timed out\b)", re.DOTALL)
-_REFUSED = re.compile(
-    r"\A\s*(?:Please always provide EXACTLY ONE action|Format error\b|No bash block found)", re.IGNORECASE
-)
+_REFUSED = re.compile(r"(?i)\A\s*(?:Please always provide EXACTLY ONE action|Format error\b|No bash block found)")
 _TOOL_ERROR = re.compile(r"\A\s*(?:<tool_use_error>|Error:|User rejected tool use)")
 _PREFIX = re.compile(r"\A\s*Observation: ?")
 _NOT_FOUND = re.compile(r"command not found|: not found\s*$", re.MULTILINE)
@@ -37,16 +35,10 @@ _EXCEPTION = re.compile(
     r"|^\S+:\d+:\d+: (?:fatal )?error: |^thread '.*' panicked at|^panic: |^Segmentation fault|^SyntaxError\b",
     re.MULTILINE,
 )
-_USAGE = re.compile(
-    r"^usage: |unrecognized (?:arguments|option)|invalid option|unknown option|syntax error", re.MULTILINE
-)
+_USAGE = re.compile(r"(?m)^usage: |unrecognized (?:arguments|option)|invalid option|unknown option|syntax error")
 # By what a failed command is told apart, the first that fits.
-_KINDS: dict[ErrorKind, re.Pattern[str]] = {
-    "test": _TESTS_FAILED,
-    "exception": _EXCEPTION,
-    "missing-file": _MISSING,
-    "usage": _USAGE,
-}
+_KINDS: dict[ErrorKind, re.Pattern[str]]
+_KINDS = {"test": _TESTS_FAILED, "exception": _EXCEPTION, "missing-file": _MISSING, "usage": _USAGE}
 # A return code of 1 from these says "no match" or "they differ", which is an answer and no error.
 SEARCHES = frozenset("grep egrep fgrep zgrep rg ag ack".split())
 _ANSWERS_BY_CODE = SEARCHES | {"diff", "cmp", "test", "[", "git diff", "git grep"}
@@ -80,11 +72,11 @@ def shown(observation: str, command: str = "", *, acted: bool = True) -> Shown:
     code = next((int(found[1]) for pattern in _CODES if (found := pattern.search(text))), None)
     if code is None:
         return _from_words(text, script)
-    if code == 0:
+    if code == 0 and script.commands:
         # It is believed, unless a filter at the end of a pipeline gave it.
-        *before, last = script.commands or [None]
-        ran = any(style_of(command) == "run" for command in before if command)
-        piped = script.operators & {"|", "||", ";"} and last is not None and last.name in _FILTERS
+        *before, last = script.commands
+        ran = any(shell.style(shell.Script((command,))) == "run" for command in before)
+        piped = script.operators & {"|", "||", ";"} and last.name in _FILTERS
         if ran and piped and (line := _line_of(_TESTS_FAILED, text)):
             return Shown("test", line, 0)
     if code == 0 or _is_answer(code, text, script):
@@ -106,10 +98,6 @@ def program(command: shell.Command) -> str:
     return command.name
 
 
-def style_of(command: shell.Command) -> str:
-    return shell.script_style(shell.Script((command,), True, 1, frozenset(), False))
-
-
 def _from_words(text: str, script: shell.Script) -> Shown:
     names = {command.name for command in script.commands if command.name} | _SHELLS
     lines = text.strip().split("\n")
@@ -118,11 +106,10 @@ def _from_words(text: str, script: shell.Script) -> Shown:
         name, colon, rest = line.partition(":")
         if colon and rest.startswith(" ") and name.rsplit("/", 1)[-1].strip() in names:
             return Shown(_kind_of(line[:200], None), line.strip()[:200])
-    style = shell.script_style(script)
-    if style == "run" or not script.commands:
-        told: list[ErrorKind] = [kind for kind in ("test", "exception") if _KINDS[kind].search(text)]
-        if told:
-            return Shown(told[0], _line_of(_KINDS[told[0]], text))
+    style = shell.style(script)
+    kinds: tuple[ErrorKind, ...] = ("test", "exception") if style == "run" or not script.commands else ()
+    if kind := next((kind for kind in kinds if _KINDS[kind].search(text)), None):
+        return Shown(kind, _line_of(_KINDS[kind], text))
     if style == "version control" and (found := re.search(r"^(?:fatal|error): .*", text, re.MULTILINE)):
         return Shown("code", found[0])
     if not script.commands and _TOOL_ERROR.match(text):

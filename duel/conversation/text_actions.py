@@ -1,5 +1,6 @@
 """Actions that stand in a reply's text: the dialects in which agents write them, and what only looks like an action."""
 
+import contextlib
 import json
 import re
 import shlex
@@ -10,8 +11,7 @@ import orjson
 
 from duel import turn
 from duel.conversation.model import AgentCall, AgentReply
-from duel.conversation.native_calls import python_calls
-from duel.conversation.values import joined, loaded, table, tables, text
+from duel.conversation.values import joined, loaded, python_calls, table, tables, text
 
 _THINKING = re.compile(r"\A\s*<think(?:ing)?>(.*?)</think(?:ing)?>\s*", re.DOTALL)
 # Text that some agent's harness would have run, and that may therefore never be taken for a thought.
@@ -25,13 +25,15 @@ LOOKS_LIKE_ACTION = re.compile(
 
 
 class TextDialect(NamedTuple):
+    """How replies act: `find` gives one with its calls taken out of the text, or None where it holds no action.
+
+    Its number makes ids of calls unique. `results` splits an answer into one (text, is_error) a call, where it is more
+    than one result; `settle` marks what only the calls of a whole session tell.
+    """
+
     find: Callable[[str, int], AgentReply | None]
-    """The reply with its calls taken out of the text; None where the text holds no action of the dialect. The number
-    makes ids of calls unique."""
     results: Callable[[str], list[tuple[str, bool]]] | None = None
-    """What an answer to its calls says, one (text, is_error) a call; None where an answer is one result."""
     settle: Callable[[list[AgentCall]], None] | None = None
-    """Marks what only the calls of a whole session tell."""
 
 
 def spoken(replies: Iterable[str]) -> str:
@@ -52,19 +54,16 @@ def without_thinking(content: str) -> tuple[str, str]:
 
 
 def _bash_block(content: str, number: int) -> AgentReply | None:
-    """The project's own protocol, which is mini-swe-agent's: prose and one bash block. Such a reply stays verbatim.
-
-    A reply with several blocks was refused by its harness and has no call.
-    """
+    """A reply in the project's own protocol stays verbatim; one with several blocks was refused and has no call."""
     found = turn.blocks(content)
     calls = [AgentCall(f"call_{number}", "bash", {"command": found[0]})] if len(found) == 1 else []
     return AgentReply(turn.thought(content), calls, verbatim=content) if found else None
 
 
-_Told: TypeAlias = tuple[str, dict[str, Any]]
+_Told: TypeAlias = tuple[str, dict[str, Any]] | None
 
 
-def _marked(pattern: str, read: Callable[[re.Match[str]], _Told | None]) -> Callable[[str, int], AgentReply | None]:
+def _marked(pattern: str, read: Callable[[re.Match[str]], _Told]) -> Callable[[str, int], AgentReply | None]:
     """Every match of the pattern is a call, which `read` tells (None: it is text); what stands around them is prose."""
     compiled = re.compile(pattern, re.DOTALL)
 
@@ -83,8 +82,8 @@ def _marked(pattern: str, read: Callable[[re.Match[str]], _Told | None]) -> Call
     return find
 
 
-def _function(found: re.Match[str]) -> _Told:
-    return found[1], dict(re.findall(r"<parameter=([\w.-]+)>\n?(.*?)\n?</parameter>", found[2], re.DOTALL))
+_PARAMETER = re.compile(r"<parameter=([\w.-]+)>\n?(.*?)\n?</parameter>", re.DOTALL)
+_RAISED = re.compile(r"^(?:Traceback \(most recent call last\)|(?:\w+\.)*\w*(?:Error|Exception): )", re.MULTILINE)
 
 
 def _executed(found: re.Match[str]) -> _Told:
@@ -93,10 +92,7 @@ def _executed(found: re.Match[str]) -> _Told:
     return name, {argument: found[2].strip() if name == "finish" else found[2]}
 
 
-_RAISED = re.compile(r"^(?:Traceback \(most recent call last\)|(?:\w+\.)*\w*(?:Error|Exception): )", re.MULTILINE)
-
-
-def _hermes(found: re.Match[str]) -> _Told | None:
+def _hermes(found: re.Match[str]) -> _Told:
     call = table(loaded(found[1]))
     name, arguments = text(call, "name"), loaded(call.get("arguments", {}))
     return (name, arguments) if name and isinstance(arguments, dict) else None
@@ -131,19 +127,15 @@ def _terminus(content: str, number: int) -> AgentReply | None:
     They go to one terminal that stays open, and what it shows is the next user message: so the batch is one call.
     `task_complete` hands over.
     """
-    if '"commands"' not in content and '"task_complete"' not in content:
-        return None
-    start, end = content.find("{"), 0
-    value: Any = None
+    start = content.find("{") if '"commands"' in content or '"task_complete"' in content else -1
     while start >= 0:
-        try:
+        value, end = None, start + 1
+        with contextlib.suppress(ValueError, RecursionError):
             value, end = json.JSONDecoder().raw_decode(content, start)
-        except (ValueError, RecursionError):
-            end = start + 1
         if isinstance(value, dict) and (isinstance(value.get("commands"), list) or "task_complete" in value):
             break
-        start, value = content.find("{", end), None
-    if value is None:
+        start = content.find("{", end)
+    else:
         return None
     outside = re.sub(r"```(?:json)?", "", f"{content[:start]}\n{content[end:]}").strip()
     reply = AgentReply(joined(outside, text(value, "analysis").strip(), text(value, "plan").strip()))
@@ -221,7 +213,10 @@ DIALECTS = {
     "bash_block": TextDialect(_bash_block),
     # `<function=NAME><parameter=KEY>…</parameter></function>`: SWE-smith's XML split, OpenHands without native calls.
     "function_tags": TextDialect(
-        _marked(r"(?:<tool_call>\s*)?<function=([\w.-]+)>(.*?)(?:</function>(?:\s*</tool_call>)?|\Z)", _function)
+        _marked(
+            r"(?:<tool_call>\s*)?<function=([\w.-]+)>(.*?)(?:</function>(?:\s*</tool_call>)?|\Z)",
+            lambda found: (found[1], dict(_PARAMETER.findall(found[2]))),
+        )
     ),
     # JSON in `<tool_call>`: an object with a name is a call; what is none stays where it stands.
     "hermes": TextDialect(_marked(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", _hermes), _hermes_results),

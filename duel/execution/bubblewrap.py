@@ -7,21 +7,23 @@ no other process. It runs as nobody even where this program is root.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import weakref
 from copy import copy
 from pathlib import Path
+from typing import Any
 
 from duel.errors import UserError, printable
 from duel.execution import changes, toolbox
 from duel.execution.checkouts import Sources
 from duel.execution.executor import ExecutionError, Limits, Outcome, Start, State
-from duel.execution.room import BARE_ENVIRONMENT, Room, give_tree, remove
 from duel.execution.supervision import supervise
 
 # Exactly what the generator of SWE-ZERO-12M gave its agents; REPO_PATH and HOME are the checkout.
@@ -33,6 +35,14 @@ ENVIRONMENT = {
     "PAGER": "cat",
     "TERM": "dumb",
 }
+# Started by root, the sandbox belongs to nobody: limits on processes do not bind root, and a hole would lead nowhere.
+NOBODY = 65534
+# What the process that starts a sandbox may know: never a key (bwrap's own environment shows in /proc/1/environ).
+BARE_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
+_SHELL = (
+    'while read -r line; do if said=$(eval "$line" 2>&1 </dev/null); then echo ok;'
+    ' else echo "failed: $said" | tr "\\n" " "; echo; fi; done'
+)
 LIMITS = "/etc/limits"
 MACHINE_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 TEMPORARY_MB = 64
@@ -61,29 +71,22 @@ class Bubblewrap:
             self.filter = self.scratch / "system-calls"
             self.filter.write_bytes(toolbox.refused_calls())
             root = None if whole_machine else toolbox.build(self.scratch / "root")
-            self._shown = [*toolbox.mounts(root), *self._limiting(root)]
+            # bash reads the limits before its command. They are set inside, where processes are counted from none:
+            # outside, those of the user's other programs count too. A program for it (prlimit) costs 1.1 ms a command.
+            # Interpreters reserve terabytes that they never touch; for them the watch over memory in use must do.
+            most, file = self.limits, root / LIMITS[1:] if root else self.scratch / "limits"
+            memory = "" if whole_machine else f" -v {most.memory_mb << 10}"
+            bounds = f"-u {most.processes} -f {most.disk_mb << 10} -n 1024 -c 0 -t {int(most.seconds) + 5}{memory}"
+            file.write_text(f"ulimit {bounds}\nunset BASH_ENV\n")
+            self._shown = [*toolbox.mounts(root), *([] if root else ["--ro-bind", f"{file}", LIMITS])]
             self.version = bwrap_version()
             self._probe(forks)
         except BaseException:
-            remove(self.scratch)
+            changes.remove(self.scratch)
             raise
 
     def describe(self) -> str:
         return f"{self.name} {self.version}, {self.forks} forks"
-
-    def _limiting(self, root: Path | None) -> list[str]:
-        """Write the limits where bash reads them before its command, and the words that show them where they must be.
-
-        They are set inside, where processes are counted from none: outside, those of the user's other programs count
-        too. A program of its own for them (prlimit) costs 1.1 ms a command.
-        """
-        most = self.limits
-        # Interpreters reserve terabytes that they never touch; for them the watch over memory in use must do.
-        memory = "" if self.whole_machine else f" -v {most.memory_mb << 10}"
-        disk, seconds = most.disk_mb << 10, int(most.seconds) + 5
-        file = root / LIMITS[1:] if root else self.scratch / "limits"
-        file.write_text(f"ulimit -u {most.processes} -f {disk} -n 1024 -c 0 -t {seconds}{memory}\nunset BASH_ENV\n")
-        return [] if root else ["--ro-bind", f"{file}", LIMITS]
 
     def _probe(self, asked: str) -> None:
         """Find by trying how states fork (`forks`) and the room for them. Raises UserError where nothing runs."""
@@ -113,10 +116,7 @@ class Bubblewrap:
         return Sandbox(self, start, base, Room(self._folder("room"), self.private))
 
     async def state(self, start: Start) -> Sandbox:
-        """A fresh state at the start of a task, laid out once for all that begin there.
-
-        Raises ExecutionError where the checkout cannot be had.
-        """
+        """A fresh state, of a checkout that is laid out once for all who begin there. Raises ExecutionError."""
 
         def lay_out(folder: Path) -> Checkout:
             base = Checkout(folder)
@@ -135,7 +135,7 @@ class Bubblewrap:
 
     async def close(self) -> None:
         await asyncio.gather(*self._checkouts.values(), return_exceptions=True)
-        await asyncio.to_thread(remove, self.scratch)
+        await asyncio.to_thread(changes.remove, self.scratch)
 
     def words(self, room: Room, folder: str, place: str, command: str, refused: int, told: int) -> list[str]:
         """The words that run `command` in the sandbox with `folder` of the room at `place`.
@@ -150,8 +150,7 @@ class Bubblewrap:
             *self._shown,
             *("--proc", "/proc", "--dev", "/dev", "--remount-ro", "/dev"),
             *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/dev/shm"),  # noqa: S108 - the sandbox's own
-            *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/tmp"),  # noqa: S108
-            *("--info-fd", str(told)),
+            *("--size", str(TEMPORARY_MB << 20), "--tmpfs", "/tmp", "--info-fd", str(told)),  # noqa: S108
             *(("--seccomp", str(refused)) if self.filter.stat().st_size else ()),
             *("--bind", f"{room.folder}/{folder}", place, "--remount-ro", "/", "--chdir", place, "--clearenv"),
             *(word for name, value in environment.items() for word in ("--setenv", name, value)),
@@ -159,12 +158,78 @@ class Bubblewrap:
         ]
 
 
+class Room:
+    """A mount namespace of its own, held by one small shell, in which a task's states are laid out in memory.
+
+    It and all that was written in it vanish when nobody refers to it, and when the process that opened it ends, however
+    that comes about. Where the kernel allows no namespace to a plain user, it is a folder on disk. Raises
+    ExecutionError (`sandbox`) where it cannot be opened.
+    """
+
+    def __init__(self, folder: Path, private: bool = True) -> None:
+        self.folder, self.private, self._lock = folder, private, threading.Lock()
+        self.layers = itertools.count(1)  # names of layers that nothing has yet
+        folder.mkdir(mode=0o700)
+        give_tree(folder)
+        # Popen's own `user=` would do the same, but then it cannot use vfork: 10 ms a command in a process of 150 MB.
+        plain = os.geteuid() != 0
+        as_nobody = [] if plain else ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+        mount = f"mount -t tmpfs -o size=1m,mode=755 room {folder} && " if private else ""
+        apart = ["unshare", "--user", "--map-root-user", "--mount"] if private else []
+        words = [*as_nobody, *apart, "sh", "-c", f"{mount}cd {folder} && echo ok && {_SHELL}"]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        self._shell = subprocess.Popen(  # noqa: S603 - words of this module's own
+            words, text=True, start_new_session=True, env=BARE_ENVIRONMENT, cwd="/", **pipes
+        )
+        weakref.finalize(self, _end, self._shell, folder)
+        # What comes before a command. Root becomes the room's user on entering; a plain user is it already.
+        keep, at = ["--preserve-credentials"] * plain, self._shell.pid
+        self.enter = ["nsenter", *keep, "--user", "--mount", f"--target={at}"] if private else as_nobody
+        self.outside = Path(f"/proc/{at}/root{folder}") if private else folder  # the folder, seen from outside
+        self._heed("a room cannot be opened")
+
+    def tell(self, line: str) -> None:
+        """Run one line of shell in the room, at its folder. Raises ExecutionError (`sandbox`) with what it said."""
+        assert self._shell.stdin
+        with self._lock:
+            try:
+                self._shell.stdin.write(line + "\n")
+                self._shell.stdin.flush()
+            except OSError as error:
+                raise ExecutionError("sandbox", f"the room is gone: {error}") from None
+            self._heed(line)
+
+    def _heed(self, line: str) -> None:
+        assert self._shell.stdout
+        said = self._shell.stdout.readline().strip()
+        if said != "ok":
+            raise ExecutionError("sandbox", f"{line}: {said or 'no reply'}")
+
+
+def _end(shell: subprocess.Popen[str], folder: Path) -> None:
+    shell.kill()
+    for pipe in (shell.stdin, shell.stdout):
+        with contextlib.suppress(OSError):
+            pipe.close()  # type: ignore[union-attr]  # both are pipes
+    shell.wait()
+    changes.remove(folder)
+
+
+def give_tree(folder: Path) -> None:
+    """Give a whole tree to the user that the sandbox runs as; links are given, not followed."""
+    if os.geteuid() == 0:
+        os.chown(folder, NOBODY, NOBODY, follow_symlinks=False)
+        for root, folders, files in os.walk(folder):
+            for name in (*folders, *files):
+                os.chown(f"{root}/{name}", NOBODY, NOBODY, follow_symlinks=False)
+
+
 class Checkout:
     """A folder that is removed when no state stands on it any more."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        weakref.finalize(self, remove, folder)
+        weakref.finalize(self, changes.remove, folder)
 
 
 class Sandbox(State):
@@ -244,7 +309,7 @@ def new_scratch() -> Path:
     for old in parent.glob("duel-execution-*"):
         match = re.fullmatch(r"duel-execution-(\d+)-\w+", old.name)
         if match and not Path(f"/proc/{match[1]}").exists() and old.lstat().st_uid == os.geteuid():
-            remove(old)
+            changes.remove(old)
     scratch = Path(tempfile.mkdtemp(prefix=f"duel-execution-{os.getpid()}-", dir=parent))
     if os.geteuid() == 0:
         scratch.chmod(0o711)  # nobody must find its way to the rooms

@@ -1,12 +1,13 @@
-"""What a command changed, as a diff, read from outside: no git is run, no link is followed, nothing is disturbed.
+"""Trees that commands wrote in: what one changed, as a diff read from outside, and how a tree is removed.
 
-Running git there would let a changed `.git/config` start programs on the host (core.fsmonitor, diff.external), and
-`git add -N` would change what the next `git status` says.
+No git is run, no link is followed, nothing is disturbed: git would let a changed `.git/config` start programs on the
+host (core.fsmonitor, diff.external), and `git add -N` would change what the next `git status` says.
 """
 
 import contextlib
 import difflib
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +18,7 @@ _OPAQUE = "user.overlay.opaque"
 
 
 def between(after: Path, before: Path, upper: Path | None = None) -> str:
-    """The diff between two trees: a checkout, and what it was made from.
-
-    With an overlay only what its top layer `upper` holds is looked at: it cannot differ elsewhere.
-    """
+    """The diff between a checkout and what it was made from; with an overlay, of what its top layer `upper` holds."""
     parts = {Path()} if upper is None else set(_touched(upper))
     now, then = ({path: told for part in parts for path, told in _listing(tree, part)} for tree in (after, before))
     gone = [(path, f"deleted: {path}\n") for path in then.keys() - now.keys()]
@@ -109,3 +107,14 @@ def _folder(tree: Path, path: Path) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+def remove(folder: Path) -> None:
+    """Remove a tree, whatever modes a command or an overlay (its work folder has mode 000) left in it."""
+    for root, folders, _files in os.walk(folder):
+        for name in folders:
+            path = f"{root}/{name}"
+            if not os.path.islink(path) and not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+                with contextlib.suppress(OSError):
+                    os.chmod(path, 0o700)
+    shutil.rmtree(folder, ignore_errors=True)

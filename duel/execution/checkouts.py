@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from duel.errors import printable
+from duel.execution.changes import remove
 from duel.execution.executor import ExecutionError, Start
-from duel.execution.room import remove
 from duel.offline import sample
 
 CODE_HOST = "https://github.com/{repo}.git"

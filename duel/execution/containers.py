@@ -27,7 +27,6 @@ from duel.errors import UserError, printable
 from duel.execution import changes
 from duel.execution.checkouts import Sources
 from duel.execution.executor import ExecutionError, Limits, Outcome, Start, State
-from duel.execution.room import remove
 from duel.execution.supervision import supervise
 
 # As mini-swe-agent 2 sets it for SWE-bench: a shell that is no login shell reads BASH_ENV, which finds the conda tools.
@@ -78,10 +77,7 @@ def place_of(image: str, repository: str) -> str:
 
 
 class Containers:
-    """Runs commands in containers. `image` is that of the settings, "" for the instance's own.
-
-    Where neither names one that has the repository, a checkout is copied into the container.
-    """
+    """Runs commands in containers of `image`, "" for an instance's own; one without a repository gets a checkout."""
 
     def __init__(
         self, sources: Sources, limits: Limits | None = None, *, program: str = "docker", image: str = ""
@@ -236,7 +232,7 @@ class Container(State):
                 return changes.between(after, before)
             finally:
                 self.back.call("rm", "--force", source)
-                remove(Path(name))
+                changes.remove(Path(name))
 
     def _extract(self, container: str, paths: Sequence[str], folder: Path) -> None:
         """Copy the named files out of a container. The names are a command's: none may lead out of the folder."""

@@ -49,16 +49,12 @@ class Printed:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one command did.
-
-    `ended_by` names the limit that ended it ("time", "memory", "output", "disk"); "" where none did. `exit` is then
-    124 for time and 137 for the others.
-    """
+    """What one command did."""
 
     stdout: Printed = Printed()
     stderr: Printed = Printed()
-    exit: int = 0
-    ended_by: str = ""
+    exit: int = 0  # 124 where its time was over, 137 where it exceeded another limit
+    ended_by: str = ""  # the limit that ended it: "time", "memory", "output", "disk"
     seconds: float = 0.0
 
     @property
@@ -121,7 +117,4 @@ class Executor(Protocol):
 
 
 class ExecutionError(ItemError):
-    """One turn cannot be executed: the reason is recorded, the others go on.
-
-    Reasons: `no-repository`, `no-commit`, `no-image`, `not-a-command`, `sandbox`.
-    """
+    """One turn cannot be executed (`no-repository`, `no-commit`, `sandbox`, …): it is recorded, the others go on."""

@@ -196,9 +196,6 @@ async def as_done(
 async def observe_all(
     executor: Executor, tasks: Iterable[Task], width: int, rules: EvidenceRules = EvidenceRules()
 ) -> AsyncIterator[tuple[str, dict[str, Observed]]]:
-    """Execute many tasks, `width` at a time; yields (key, records by candidate) as they are done.
-
-    Give them ordered by start: a checkout is laid out once for the tasks that begin there and removed after them.
-    """
+    """Execute tasks ordered by start, `width` at a time; yields (key, records by candidate) as they are done."""
     async for task, found in as_done(lambda task: observe(executor, task, rules), tasks, width):
         yield task.key, found

@@ -97,10 +97,7 @@ def supervise(
 
 
 def _watch(pid: int, selector: selectors.BaseSelector, limits: Limits, disk: Path | None) -> str:
-    """Read until the processes that are followed have ended and their streams are dry.
-
-    Returns the limit that was exceeded, for which the process group was killed, or "".
-    """
+    """Read until all that is followed has ended and is dry; returns the limit for which the group was killed, or ""."""
     now = time.monotonic()
     deadline, glance, exceeded = now + limits.seconds, now + GLANCE_S, ""
     while selector.get_map() and now < deadline:

@@ -42,10 +42,7 @@ _ETC = {"passwd": "root:x:0:0:root:/repo:/bin/bash\n", "group": "root:x:0:\n"}
 
 
 def build(folder: Path, more: tuple[str, ...] = ()) -> Path:
-    """Copy the machine's tools into the new folder `folder` (36 MB); those that it lacks are left out.
-
-    Raises UserError where a tool is missing without which no history can be replayed.
-    """
+    """Copy the machine's tools to `folder` (36 MB). Raises UserError where one is missing that histories need."""
     programs, files = contents(more)
     for source in files:
         target = folder / str(source)[1:]

@@ -18,8 +18,7 @@ from duel.audit.contamination import Benchmarks
 from duel.errors import UserError
 from duel.exports import recipes
 from duel.exports.dataset import Export
-from duel.exports.example import Division
-from duel.exports.handover import Handover
+from duel.exports.example import Division, Handover
 from duel.registry import OFFLINE
 from duel.settings import Settings
 from duel.workspace import Workspace

@@ -13,27 +13,24 @@ import json
 import shutil
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel
 
 from duel import __version__
 from duel.errors import ItemError
 from duel.exports import lengths, recipes
-from duel.exports.example import Division, Dropped
-from duel.exports.formats import FORMATS, Format
-from duel.exports.formats.base import Provenance, provenance
-from duel.exports.handover import ExportError, Handover
+from duel.exports.example import Division, Dropped, Example, ExportError, Handover
+from duel.exports.formats import FORMATS, Format, Provenance, provenance
 from duel.exports.lengths import Measure
 from duel.workspace import Workspace, cannot_write
 
 if TYPE_CHECKING:
     import pyarrow
-    import pyarrow.parquet
 
 MANIFEST, CARD, ROWS, DATASET_INFO = "manifest.json", "README.md", "rows.jsonl", "dataset_info.json"
 # Text of one row group: enough to compress well, little enough to hold. With 2,000 turns of 20 KB in 8 formats an
@@ -78,24 +75,26 @@ def write_format(folder: Path, form: Format, division: Division, measure: Measur
         raise ExportError(what, where="--thought reasoning_content", hint="use --thought think")
     done = Written(form.name)
     (folder / form.name).mkdir()
-    for split in division.parts:
-        _write_split(folder, form, division, split, measure, done)
+    for split, part in division.parts.items():
+        _write_split(folder, form, split, part, measure, done)
     figures, counted_by = done.figures(), measure.tokens.name
     # The limit that was asked for, else the next multiple of 1,024 that holds every row.
     longest = figures["longest"]
     made = recipes.render(form, measure.limit or -(-longest // 1024) * 1024, longest, counted_by)
     for name, text in (made | {CARD: recipes.readme(form, figures, counted_by)}).items():
-        done.files |= _saved(folder, f"{form.name}/{name}", text)
+        done.files |= _noted(folder, f"{form.name}/{name}", text)
     return done
 
 
-def _write_split(folder: Path, form: Format, division: Division, split: str, measure: Measure, done: Written) -> None:
-    part, dropped = division.parts[split], list[Dropped]()
+def _write_split(
+    folder: Path, form: Format, split: str, part: Sequence[Example], measure: Measure, done: Written
+) -> None:
+    dropped, before = list[Dropped](), len(done.lengths)
     done.tokens[split] = 0
     extra = {"weights": measure.weights, "reasoning": measure.reasoning}
     with (
-        writing(folder / form.name, split, form.schema, **extra) as rows,
-        _index(folder, form.name).open("ab") as index,
+        writing(folder / form.name, split, form.schema, **extra) as write,
+        (folder / f"{form.name}.index").open("ab") as index,
     ):
         for example in part:
             try:
@@ -104,14 +103,15 @@ def _write_split(folder: Path, form: Format, division: Division, split: str, mea
                 dropped.append(example.dropped(error.reason, error.what))
                 continue
             for row in made:
-                rows.add(row.fields)
+                write(row.fields)
                 # Where the row comes from: some formats' readers take no further columns.
                 told = {"format": form.name, "split": split, "tokens": row.longest}
                 index.write(json_line(told | provenance(row.example)))
                 done.tokens[split] += sum(row.lengths)
                 done.lengths.append(row.longest)
     done.handover.record(f"write {form.name}/{split}", len(part), len(part) - len(dropped), dropped)
-    if not rows.count:
+    done.rows[split] = len(done.lengths) - before
+    if not done.rows[split]:
         reasons = ", ".join(sorted({drop.reason for drop in dropped})) or "there is nothing to write"
         hint = "report/dropped.jsonl names each example with its reason"
         if "no-pair" in reasons or "no-score" in reasons:
@@ -119,7 +119,6 @@ def _write_split(folder: Path, form: Format, division: Division, split: str, mea
         elif "native-tool-calls" in reasons:
             hint = "use trl-tools, openai-tools, anthropic, atif or codeact"
         raise ExportError(f"`{form.name}` can hold no example of {split}", where="--format", value=reasons, hint=hint)
-    done.rows[split] = rows.count
     for file in (f"{form.name}/{split}.jsonl", f"{form.name}/{split}.parquet"):
         done.files |= _noted(folder, file)
 
@@ -134,9 +133,7 @@ class Export:
         self, workspace: Workspace, handover: Handover, measure: Measure | None = None, folder: Path | None = None
     ) -> None:
         self.folder = folder or workspace.root / "export"
-        self.new = self.folder / ".new"
-        self.handover = handover
-        self.measure = measure or Measure()
+        self.new, self.handover, self.measure = self.folder / ".new", handover, measure or Measure()
         self.written: list[Written] = []
         self.files: dict[str, dict[str, Any]] = {}
 
@@ -164,14 +161,14 @@ class Export:
         return written
 
     def write(self, name: str, text: str) -> None:
-        self.files |= _saved(self.new, name, text)
+        self.files |= _noted(self.new, name, text)
 
     def save(self, card: str, facts: Mapping[str, Any]) -> None:
         """Put everything under `export/`, the manifest last; an earlier export's other files are removed."""
         with self._disk():
             with (self.new / ROWS).open("wb") as rows:
                 for done in self.written:
-                    with _index(self.new, done.name).open("rb") as lines:
+                    with (self.new / f"{done.name}.index").open("rb") as lines:
                         shutil.copyfileobj(lines, rows)
             self.files |= _noted(self.new, ROWS)
             if info := recipes.dataset_info([done.format for done in self.written]):
@@ -203,17 +200,10 @@ class Export:
             raise cannot_write(self.folder, error) from None
 
 
-def _index(folder: Path, name: str) -> Path:
-    """The lines of rows.jsonl that tell of one format."""
-    return folder / f"{name}.index"
-
-
-def _saved(folder: Path, name: str, text: str) -> dict[str, dict[str, Any]]:
-    (folder / name).write_bytes(text.encode())
-    return _noted(folder, name)
-
-
-def _noted(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+def _noted(folder: Path, name: str, text: str | None = None) -> dict[str, dict[str, Any]]:
+    """What the manifest says of a file, which is written first where `text` is given."""
+    if text is not None:
+        (folder / name).write_bytes(text.encode())
     with (folder / name).open("rb") as file:
         return {name: {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": file.tell()}}
 
@@ -227,36 +217,11 @@ def _listed(folder: Path) -> list[str]:
     return [name.as_posix() for name in names if not name.is_absolute() and ".." not in name.parts]
 
 
-class Rows:
-    def __init__(self, lines: BinaryIO, columns: pyarrow.parquet.ParquetWriter, schema: pyarrow.Schema) -> None:
-        self.count = 0
-        self._lines, self._columns, self._schema = lines, columns, schema
-        self._waiting: list[dict[str, Any]] = []
-        self._bytes = 0
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        line = json_line(row)
-        self._lines.write(line)
-        self._waiting.append({field.name: _fitted(row.get(field.name), field.type) for field in self._schema})
-        self.count += 1
-        self._bytes += len(line)
-        if self._bytes >= GROUP_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        import pyarrow as pa
-
-        if self._waiting:
-            table = pa.Table.from_pylist(self._waiting, schema=self._schema)
-            self._columns.write_table(table.cast(self._columns.schema))
-        self._waiting, self._bytes = [], 0
-
-
 @contextmanager
 def writing(
     folder: Path, split: str, shape: type[BaseModel], *, weights: bool = False, reasoning: bool = False
-) -> Iterator[Rows]:
-    """`<split>.jsonl` and `<split>.parquet` in `folder`, in the columns of `shape`, while the body adds rows.
+) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """`<split>.jsonl` and `<split>.parquet` in `folder`, in the columns of `shape`; yields what writes one row.
 
     `weights` adds columns to each row, `reasoning` a key `reasoning_content` to each message.
     """
@@ -264,11 +229,28 @@ def writing(
     import pyarrow.parquet as pq
 
     plain, schema = (schema_of(shape, json_type, weights, reasoning) for json_type in (pa.string(), pa.json_()))
+    waiting: list[dict[str, Any]] = []
+    size = 0
+
+    def flush() -> None:
+        if waiting:
+            table.write_table(pa.Table.from_pylist(waiting, schema=plain).cast(schema))
+        waiting.clear()
+
+    def write(row: Mapping[str, Any]) -> None:
+        nonlocal size
+        line = json_line(row)
+        text.write(line)
+        waiting.append({field.name: _fitted(row.get(field.name), field.type) for field in plain})
+        size += len(line)
+        if size >= GROUP_BYTES:
+            flush()
+            size = 0
+
     columns = folder / f"{split}.parquet"
     with (folder / f"{split}.jsonl").open("wb") as text, pq.ParquetWriter(columns, schema, compression="zstd") as table:
-        rows = Rows(text, table, plain)
-        yield rows
-        rows.flush()
+        yield write
+        flush()
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:

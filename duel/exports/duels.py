@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from duel import placement, shell, turn
 from duel.errors import ItemError
-from duel.exports.example import Dropped, Example, Loaded, SpilledMessages
-from duel.exports.handover import ExportError
+from duel.exports.example import Dropped, Example, ExportError, Loaded, SpilledMessages
 from duel.records import Answer, Bucket, Commit, Kept, Message, Score, Side
 from duel.settings import Settings
 from duel.spill import Spill

@@ -10,7 +10,7 @@ from duel import history
 from duel.conversation import text_actions
 from duel.errors import ItemError, UserError
 from duel.exports.example import Example
-from duel.exports.formats.base import Format, Row, as_object, sequences
+from duel.exports.formats import Format, Row, as_object, sequences
 from duel.records import Message
 
 WINDOWS = (1_024, 4_096, 8_192, 16_384, 32_768)

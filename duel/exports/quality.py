@@ -7,7 +7,7 @@ failed it, nearest in length first. Rewritten: secrets, control tokens, and wher
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
@@ -19,8 +19,7 @@ from duel.audit.secrets import scrub
 from duel.conversation import dialogue
 from duel.errors import ItemError, UserError
 from duel.exports import recovery
-from duel.exports.example import Dropped, Example, text_only
-from duel.exports.handover import Step
+from duel.exports.example import Dropped, Example, Step, text_only
 from duel.records import Message
 from duel.settings import Settings
 
@@ -64,18 +63,6 @@ def unchecked(benchmarks: Benchmarks) -> list[str]:
     return [f"not checked for contamination by {', '.join(names)}: {why}" for why, names in by_reason.items()]
 
 
-def with_recovery(example: Example) -> tuple[str, str] | None:
-    return None if recovery.examine(example).spans else ("no-error-recovery", "no error was followed by its success")
-
-
-def successful(example: Example) -> tuple[str, str] | None:
-    outcome, evidence = recovery.outcome_of(example)
-    return None if outcome == "success" else (f"outcome-{outcome}", evidence)
-
-
-FILTERS: dict[str, Verdict] = {"error-recovery": with_recovery, "success": successful}
-
-
 def filters_of(text: str) -> dict[str, Verdict]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in [name for name in names if name not in FILTERS]:
@@ -83,7 +70,19 @@ def filters_of(text: str) -> dict[str, Verdict]:
     return {name: FILTERS[name] for name in names}
 
 
-def unique(examples: Sequence[Example]) -> Iterator[Example | Dropped]:
+def _successful(example: Example) -> tuple[str, str] | None:
+    outcome, evidence = recovery.outcome_of(example)
+    return None if outcome == "success" else (f"outcome-{outcome}", evidence)
+
+
+def _recovered(example: Example) -> tuple[str, str] | None:
+    return None if recovery.examine(example).spans else ("no-error-recovery", "no error was followed by its success")
+
+
+FILTERS: dict[str, Verdict] = {"error-recovery": _recovered, "success": _successful}
+
+
+def unique(examples: Sequence[Example]) -> Iterable[Example | Dropped]:
     first: dict[bytes, str] = {}
 
     def verdict(example: Example) -> tuple[str, str] | None:
@@ -93,19 +92,12 @@ def unique(examples: Sequence[Example]) -> Iterator[Example | Dropped]:
         original = first.setdefault(digest, example.id)
         return None if original == example.id else ("duplicate", f"the same as {original}")
 
-    yield from kept_where(verdict)(examples)
+    return kept_where(verdict)(examples)
 
 
-def at_most_per_repo(limit: int, seed: int) -> Step:
-    return _capped("repo", seed, "over-max-per-repo", limit)
-
-
-def balanced(by: str, seed: int) -> Step:
-    return _capped(by, seed, f"over-even-share-of-{by}")
-
-
-def _capped(by: str, seed: int, reason: str, limit: int = 0) -> Step:
+def at_most(by: str, seed: int, limit: int = 0) -> Step:
     """At most `limit` examples of one style, repository or license, drawn with `seed`; 0: an even share each."""
+    reason = f"over-max-per-{by}" if limit else f"over-even-share-of-{by}"
 
     def step(examples: Sequence[Example]) -> Iterator[Example | Dropped]:
         groups: dict[str, list[Example]] = {}
@@ -130,6 +122,10 @@ def in_pairs(limit: int = 0) -> Step:
     `limit` bounds the pairs of one pull request; 0: none. A failed run that stands in a pair is counted as `paired`.
     """
 
+    def opening_of(example: Example) -> tuple[Message, ...]:
+        first = next(place for place, message in enumerate(example.messages) if message.role == "assistant")
+        return example.messages[:first]
+
     def step(examples: Sequence[Example]) -> Iterator[Example | Dropped]:
         groups: dict[str, list[Example]] = {}
         for example in examples:
@@ -143,13 +139,13 @@ def in_pairs(limit: int = 0) -> Step:
                 (abs(won.tokens - lost.tokens), won.id, lost.id)
                 for won in group
                 for lost in group
-                if won.resolved and lost.resolved is False and _opening(won) == _opening(lost)
+                if won.resolved and lost.resolved is False and opening_of(won) == opening_of(lost)
             )
             paired: set[str] = set()
             for _, won, lost in near:
                 if not paired & {won, lost} and not 0 < limit <= len(paired) // 2:
                     paired |= {won, lost}
-                    opening = len(_opening(runs[won]))
+                    opening = len(opening_of(runs[won]))
                     rest = runs[lost].messages[opening:]
                     yield replace(runs[won], opening=opening, lost=rest, rejected=rest[-1].content)
                     yield runs[lost].dropped("paired", f"the failed side of {won}")
@@ -162,59 +158,56 @@ def in_pairs(limit: int = 0) -> Step:
     return step
 
 
-def _opening(example: Example) -> tuple[Message, ...]:
-    first = next(place for place, message in enumerate(example.messages) if message.role == "assistant")
-    return example.messages[:first]
-
-
 # Histories share their system prompts and tasks; what only one of them holds is not kept.
 _scrubbed = lru_cache(maxsize=1024)(scrub)
 
 
 @dataclass
-class Scrubber:
-    key: bytes = field(default=b"", repr=False)
-    """The workspace's secret, without which a placeholder tells only the kind."""
+class Rewriter:
+    """A step that rewrites every text of an example; `change` gives the new text, and what it changed in it."""
+
+    change: Callable[[str], tuple[str, Iterable[str] | Mapping[str, int]]]
     counts: Counter[str] = field(default_factory=Counter)
 
     def step(self, examples: Sequence[Example]) -> Iterator[Example]:
-        return (rewritten(example, self._text) for example in examples)
+        def value(part: Any) -> Any:
+            if isinstance(part, str):
+                text, changed = self.change(part)
+                self.counts.update(changed)
+                return text
+            if isinstance(part, Mapping):
+                return {key: value(inner) for key, inner in part.items()}
+            return [value(inner) for inner in part] if isinstance(part, list) else part
 
-    def _text(self, text: str) -> str:
-        scrubbed = _scrubbed(text, self.key)
-        self.counts.update(scrubbed.counts)
-        return scrubbed.text
+        for example in examples:
+            yield example.mapped(lambda said: Message.model_validate(value(said.model_dump())), value)
 
 
-@dataclass
-class TokenBreaker:
-    """Breaks control tokens of chat templates, which a trainer's tokenizer would take for a switch of role."""
+def scrubber(key: bytes = b"") -> Rewriter:
+    """`key`: the workspace's secret, without which a placeholder tells only the kind."""
 
-    family: str = "all"  # of `chat_tokens.FAMILIES`, or "all"
-    broken: int = 0
+    def change(text: str) -> tuple[str, Mapping[str, int]]:
+        scrubbed = _scrubbed(text, key)
+        return scrubbed.text, scrubbed.counts
 
-    def step(self, examples: Sequence[Example]) -> Iterator[Example]:
-        return (rewritten(example, self._text) for example in examples)
+    return Rewriter(change)
 
-    def _text(self, text: str) -> str:
-        family = "" if self.family == "all" else self.family
+
+def token_breaker(family: str = "all") -> Rewriter:
+    """Breaks control tokens of chat templates, which a trainer's tokenizer would take for a switch of role.
+
+    `family`: of `chat_tokens.FAMILIES`, or "all".
+    """
+    family = "" if family == "all" else family
+
+    def change(text: str) -> tuple[str, list[str]]:
         # Tags of tool calls are how some agents act: the formats read them.
         found = [token for token in chat_tokens.tokens(text, family) if "tool" not in token.lower()]
-        self.broken += len(found)
         for token in found:
             text = text.replace(token, chat_tokens.broken(token, family))
-        return text
+        return text, found
 
-
-def rewritten(example: Example, change: Callable[[str], str]) -> Example:
-    def value(part: Any) -> Any:
-        if isinstance(part, str):
-            return change(part)
-        if isinstance(part, Mapping):
-            return {key: value(inner) for key, inner in part.items()}
-        return [value(inner) for inner in part] if isinstance(part, list) else part
-
-    return example.mapped(lambda said: Message.model_validate(value(said.model_dump())), change)
+    return Rewriter(change)
 
 
 def in_think_blocks(examples: Sequence[Example]) -> Iterator[Example]:

@@ -181,7 +181,7 @@ class _Action:
             return cls({step.tool: deed} if step.tool else {}, error=step.shown.kind)
         by_kind: dict[str, list[shell.Command]] = {}
         for command in shell.parse(step.command).commands:
-            kind = shown_output.style_of(command)
+            kind = shell.style(shell.Script((command,)))
             by_kind.setdefault("read" if kind == "search" else kind, []).append(command)
         deeds = {kind: _Deed.of(commands) for kind, commands in by_kind.items() if kind != "other"}
         failing = frozenset(map(_plain, _FAILED_TEST.findall(step.observation or "")))

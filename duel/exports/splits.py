@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from duel.audit.contamination import canonical_id, canonical_repo, issue_part, repo_of
 from duel.audit.duplicates import near_duplicates
 from duel.errors import UserError
-from duel.exports.example import Division, Dropped, Example
-from duel.exports.handover import ExportError
+from duel.exports.example import Division, Dropped, Example, ExportError
 
 GROUP_NAMES = {"repo": "repositories", "pr": "pull requests"}
 _NAMES = {1: ("train",), 2: ("train", "test"), 3: ("train", "validation", "test")}

@@ -21,21 +21,23 @@ from duel.candidates import SLACK_TOKENS, writer_request
 from duel.errors import ItemError
 from duel.execution.executor import ExecutionError, State
 from duel.execution.harness import Harness, submits
-from duel.guiding.intervention_rates import touched
 from duel.history import estimate_tokens, fit
 from duel.records import Guided, GuidedStep, Message, Ran
 from duel.settings import Settings
-from duel.sources.draw import loops
+from duel.sources.sampling import loops
 
 STAGE = "guide"
 KINDS = ("loop", "redundant", "ungrounded", "wrong-file", "unsafe", "protocol", "stuck", "done", "other")
-MAX_TOKENS = 4096
-"""Budget of a ruling: short, but it may hold a whole turn, and a model that thinks first needs room for it."""
-MOST_REASON = 2000
-"""Characters of a reason that are kept."""
+MAX_TOKENS = 4096  # of a ruling: short, but it may hold a whole turn, and a model that thinks first needs room for it
+MOST_REASON = 2000  # characters of a reason that are kept
+MOST_REJECTIONS = 2  # of one action, after which the overseer must write it
+LOOKED_AT = 6  # last commands that are looked at for circles
 REMINDER = "Answer with the JSON object that is asked for, and the turn below it where you write one."
 _TASKS = {"rule": ("approve", "reject", "replace"), "write": ("replace",), "suggest": ("suggest",)}
 _RULING = re.compile(r"\{\s*\"ruling\"\s*:")
+_NOT_RUN = frozenset({"no-command", "several-blocks", "not-a-command"})
+# What SWE-ZERO's generator says to a reply without a block.
+_REFUSAL = "Please always provide EXACTLY ONE action in triple backticks."
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,8 @@ def overseer_question(
         proposal="\n\n".join(fence.fence("PROPOSAL", chat_tokens.broken(text), mark) for text in proposals),
         task=asked,
     )
-    messages_to_it = [{"role": "user", "content": content}]
-    return Request(
-        STAGE, item, settings.overseer_model, messages_to_it, MAX_TOKENS, parameters=settings.judge.parameters
-    )
+    asked_of_it, parameters = [{"role": "user", "content": content}], settings.judge.parameters
+    return Request(STAGE, item, settings.overseer_model, asked_of_it, MAX_TOKENS, parameters=parameters)
 
 
 def read_ruling(reply: str, task: str) -> Ruling:
@@ -102,13 +102,6 @@ def read_ruling(reply: str, task: str) -> Ruling:
     raise ItemError("unparsable", f"the overseer's reply holds no ruling ({task})", value=reply[:200])
 
 
-MOST_REJECTIONS = 2  # of one action, after which the overseer must write it
-LOOKED_AT = 6  # last commands that are looked at for circles
-_NOT_RUN = frozenset({"no-command", "several-blocks", "not-a-command"})
-# What SWE-ZERO's generator says to a reply without a block.
-_REFUSAL = "Please always provide EXACTLY ONE action in triple backticks."
-
-
 @dataclass
 class Episode:
     """One run in one sandboxed state; `messages` is what the agent is shown."""
@@ -123,16 +116,14 @@ class Episode:
         try:
             command = self.harness.command(action)
             async with self.room:
-                outcome = await self.state.run(command, merged=self.harness.merged)
-            shown, submitted = self.harness.show(outcome), submits(outcome)
-            ran = Ran(exit=outcome.exit, ended_by=outcome.ended_by, shown=shown, submits=submitted)
+                done = await self.state.run(command, merged=self.harness.merged)
+            ran = Ran(exit=done.exit, ended_by=done.ended_by, shown=self.harness.show(done), submits=submits(done))
         except ExecutionError as error:
             if error.reason not in _NOT_RUN:
                 raise
             ran = Ran(shown=_REFUSAL)
-        ran = known or ran
-        self.messages += said(action, ran)
-        return ran
+        self.messages += said(action, known or ran)
+        return known or ran
 
 
 @dataclass
@@ -143,16 +134,9 @@ class Supervision:
     ask: calls.Ask
     save: Callable[[], None]
 
-    async def solo(self, episode: Episode) -> str:
-        """The agent alone; returns how it ended."""
-        return await self._run(episode, self.record.solo_steps, overseen=False)
-
-    async def guided(self, episode: Episode) -> str:
-        """The agent under the overseer; returns how it ended."""
-        return await self._run(episode, self.record.steps, overseen=True)
-
-    async def _run(self, episode: Episode, steps: list[GuidedStep], overseen: bool) -> str:
-        """Come to where an earlier run stopped, then go on to the end."""
+    async def run(self, overseen: bool, episode: Episode) -> str:
+        """The agent under the overseer, or alone, from where an earlier run stopped; returns how it ended."""
+        steps = self.record.steps if overseen else self.record.solo_steps
         for step in [step for step in steps if step.action]:
             await episode.act(step.action, step.outcome)
         while not (outcome := ended(steps, self.settings)):
@@ -198,8 +182,7 @@ class Supervision:
         asked = overseer_question(self.settings, self.record.task, self.mark, task, messages, proposals)
         attempt = 0
         while True:
-            reminder = REMINDER if attempt else ""
-            reply = await self.ask(asked.again(attempt, reminder, self.record.round - 1))
+            reply = await self.ask(asked.again(attempt, REMINDER if attempt else "", self.record.round - 1))
             try:
                 return read_ruling(reply.text, task)
             except ItemError as error:
@@ -222,6 +205,21 @@ def ended(steps: Sequence[GuidedStep], settings: Settings) -> str:
     if sum(marks) >= guide.max_interventions:
         return "max-interventions"
     return "max-steps" if len(marks) >= guide.max_steps else ""
+
+
+def actions_of(steps: Sequence[GuidedStep]) -> list[list[GuidedStep]]:
+    """The steps of each action that ran: its proposals in order, the last of which says what ran."""
+    groups: list[list[GuidedStep]] = [[]]
+    for step in steps:
+        groups[-1].append(step)
+        if step.outcome is not None:
+            groups.append([])
+    return groups[:-1]
+
+
+def touched(steps: Sequence[GuidedStep]) -> list[bool]:
+    """For each action whether it came with an intervention: a rejection, a replacement, a suggestion."""
+    return [any(step.ruling != "approve" or step.suggestion for step in action) for action in actions_of(steps)]
 
 
 def said(action: str, ran: Ran) -> list[Message]:

@@ -10,7 +10,7 @@ each is turned into one value a turn whose mean it is (its linearization), so th
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePath
 
 import numpy as np
@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from duel.judging import statistics
 from duel.judging.scoring import Columns, Flags, VoteTable
-from duel.judging.statistics import Clusters, Floats, finite
+from duel.judging.statistics import Clusters, Floats
 from duel.records import DIMENSIONS, Bound
+from duel.records.record import Figures
 from duel.settings import Settings
 
 LOST = -0.5
@@ -59,8 +60,7 @@ def choose(columns: Columns, parsed: Flags, settings: Settings) -> tuple[Units, 
     return Units.of(columns, parsed, "file" if by == "file" else "instance_id"), repos
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(Figures):
     """The bounds on the mean delta. Deltas; None for "no data"."""
 
     mean: float | None = None
@@ -69,11 +69,11 @@ class Bounds:
     strict: float | None = None
     t: float | None = None
     percentile: float | None = None
-    by_metric: list[float | None] = field(default_factory=lambda: [None] * len(DIMENSIONS))
+    by_metric: list[float | None] = [None] * len(DIMENSIONS)
     quantile: float | None = None  # how many standard errors the studentized bound lies under the mean
-    other_units: Bound = field(default_factory=Bound)
-    length: Bound = field(default_factory=Bound)
-    missing: Bound = field(default_factory=Bound)
+    other_units: Bound = Bound()
+    length: Bound = Bound()
+    missing: Bound = Bound()
 
 
 def measure(table: VoteTable, units: Units, other: Units, settings: Settings, level: float) -> Bounds:
@@ -85,33 +85,26 @@ def measure(table: VoteTable, units: Units, other: Units, settings: Settings, le
     total = Clusters.of(deltas, units.codes[parsed])
     mean, error = float(total.means()[0]), float(total.errors()[0])
     if total.count < 2:
-        return Bounds(mean=finite(mean))
+        return Bounds(mean=mean)
     linear, slope = length_controlled(deltas, length_difference(table.columns.where(parsed)))
     by_metric = table.standings.metrics[parsed] / 100 - 0.5
     together = Clusters.of(np.column_stack([deltas, by_metric, linear]), units.codes[parsed])
     boot = statistics.studentized(together, duel.bootstrap_resamples, duel.seed)
     lower = boot.lower(level) if level > 0 else np.full(7, -np.inf)
-    missing = Bound()
+    missing, length = Bound(), {"margin": 200 * together.means()[6], "se": together.errors()[6], "lcb": lower[6]}
     if not np.isfinite(table.votes[..., 0][table.due]).all():
         missing = bound(made_good(table), np.ones_like(parsed), units, settings, level)
     return Bounds(
-        mean=finite(mean),
-        error=finite(error),
-        studentized=finite(lower[0]),
-        strict=finite(boot.lower(duel.alpha)[0]),
-        t=finite(statistics.t_lower(total, level)[0]) if level > 0 else None,
-        percentile=finite(statistics.percentile_lower(deltas, duel.gate_alpha, duel.bootstrap_resamples, duel.seed)),
-        by_metric=[finite(value) for value in lower[1:6]],
-        quantile=finite((mean - lower[0]) / error) if error > 0 else None,
+        mean=mean,
+        error=error,
+        studentized=lower[0],
+        strict=boot.lower(duel.alpha)[0],
+        t=statistics.t_lower(total, level)[0] if level > 0 else None,
+        percentile=statistics.percentile_lower(deltas, duel.gate_alpha, duel.bootstrap_resamples, duel.seed),
+        by_metric=lower[1:6].tolist(),
+        quantile=(mean - lower[0]) / error if error > 0 else None,
         other_units=bound(table.deltas, parsed, other, settings, level),
-        length=Bound(
-            clusters=total.count,
-            turns=len(deltas),
-            margin=finite(200 * together.means()[6]),
-            se=finite(together.errors()[6]),
-            lcb=finite(lower[6]),
-            slope=finite(slope),
-        ),
+        length=Bound(clusters=total.count, turns=len(deltas), slope=slope, **length),
         missing=missing,
     )
 
@@ -121,18 +114,13 @@ def bound(deltas: Floats, rows: Flags, units: Units, settings: Settings, level: 
     if not rows.any():
         return Bound()
     clusters = Clusters.of(deltas[rows], units.codes[rows])
-    lower = robust = finite(statistics.t_lower(clusters, level)[0]) if level > 0 else None
+    lower = robust = statistics.t_lower(clusters, level)[0] if level > 0 else None
     if level > 0 and 1 < clusters.count <= MOST_RESAMPLED:
         boot = statistics.studentized(clusters, settings.duel.bootstrap_resamples, settings.duel.seed)
-        lower = finite(boot.lower(level)[0])
-    return Bound(
-        clusters=clusters.count,
-        turns=int(rows.sum()),
-        margin=finite(200 * clusters.means()[0]),
-        se=finite(clusters.errors()[0]),
-        lcb=lower,
-        lcb_t=robust,
-    )
+        lower = boot.lower(level)[0]
+    margin, error = 200 * clusters.means()[0], clusters.errors()[0]
+    turns = int(rows.sum())
+    return Bound(clusters=clusters.count, turns=turns, margin=margin, se=error, lcb=lower, lcb_t=robust)
 
 
 def length_difference(columns: Columns) -> Floats:
@@ -164,11 +152,10 @@ def made_good(table: VoteTable) -> Floats:
     A stratum is a judge and a range of history lengths. Where the length is not recorded, or nobody in the stratum
     gave a vote, what is missing counts as lost.
     """
-    there = table.standings.counts
-    owed: Flags = np.asarray(table.due.any(2))
+    there, owed = table.standings.counts, np.asarray(table.due.any(2))
     share = owed / owed.sum(1, keepdims=True)
     values = np.where(there, table.standings.values[:, :, table.keys].mean(2) - 0.5, 0.0)
-    ranges: Codes = history_ranges(table.columns.lengths[:, 2])
+    ranges = history_ranges(table.columns.lengths[:, 2])
     linear, expected = np.zeros(len(values)), np.zeros_like(values)
     for judge in range(values.shape[1]):
         for part in np.unique(ranges):

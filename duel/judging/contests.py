@@ -104,15 +104,14 @@ class SecondAnswer:
     path: Path
     answer: Answer
 
+    def __post_init__(self) -> None:
+        self.item = self.path.stem
+
     @classmethod
     def missing(cls, answers: Iterable[tuple[Path, Answer]], stage: Stage) -> Iterator[SecondAnswer]:
         for path, answer in answers:
             if stage.again or second_king(path.stem, answer, stage.settings) is None:
                 yield cls(stage, path, answer)
-
-    @property
-    def item(self) -> str:
-        return self.path.stem
 
     def requests(self) -> list[Request]:
         return [_second_question(self.item, self.answer, self.stage.settings)]

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from duel.judging import bounds, looks
-from duel.judging.bounds import Bounds, Units
 from duel.judging.rubric import short_hash
 from duel.judging.scoring import Columns, VoteTable
-from duel.judging.statistics import Floats, finite
 from duel.records import Gate, Verdict, WinMargin
 from duel.records.decision import Decision
 from duel.registry import Registry
@@ -39,73 +37,32 @@ class Case:
     earlier: Sequence[Mapping[str, Any]] = ()  # the looks taken in this workspace before this one
 
 
-@dataclass(frozen=True)
 class Evidence:
-    """A case with its tables and bounds."""
+    """A case with its tables and bounds, from which every figure of the verdict follows; None for "no data"."""
 
-    case: Case
-    table: VoteTable  # what the gate rests on: all votes, or under the screen the first vote of each turn
-    panel: VoteTable  # the full panel's votes, from which buckets and agreement follow
-    units: Units
-    other_units: Units
-    challenger: str  # its fingerprint, as those of all votes and of the settings that make the tested figures
-    votes: str
-    statistic: str
-    level: float  # what the bound of this look may use of alpha
-    bounds: Bounds
-
-    @classmethod
-    def of(cls, case: Case) -> Evidence:
-        settings, columns = case.settings, case.columns
-        panel = VoteTable.of(columns, settings)
-        table = VoteTable.screened(columns, settings) if settings.judge.strategy == "screen" else panel
-        units, other = bounds.choose(columns, table.parsed, settings)
-        challenger = short_hash(sorted({(case.mode, name) for name in columns.made_by}))
-        votes, tested = columns.digest(), statistic(settings, units.by)
-        before = looks.before(case.earlier, challenger, votes, tested)
-        duel, parsed = settings.duel, int(table.parsed.sum())
-        level = looks.level(before, units.count, duel.gate_alpha, duel.looks, tested, parsed)
-        measured = bounds.measure(table, units, other, settings, level)
-        return cls(case, table, panel, units, other, challenger, votes, tested, level, measured)
-
-    @property
-    def settings(self) -> Settings:
-        return self.case.settings
-
-    @property
-    def columns(self) -> Columns:
-        return self.case.columns
-
-    @cached_property
-    def parsed(self) -> int:
-        return int(self.table.parsed.sum())
-
-    @property
-    def parsed_fraction(self) -> float | None:
-        return self.parsed / len(self.columns) if len(self.columns) else None
-
-    @cached_property
-    def points(self) -> float | None:
-        return finite(self.table.challenger_score()) if self.parsed else None
-
-    @property
-    def margin(self) -> float | None:
-        return None if self.points is None else 2 * self.points - 100
-
-    @property
-    def leak_fraction(self) -> float | None:
-        turns = len(self.columns) + len(self.case.kept_out)
-        return sum(slug in LEAKING for slug in self.case.kept_out.values()) / turns if turns else None
-
-    @cached_property
-    def noise(self) -> VoteTable | None:
-        found = self.case.noise
-        return VoteTable.of(found, self.settings) if found is not None and len(found) else None
-
-    @property
-    def scores(self) -> Floats:
-        """(T,): the full panel's points, NaN where a turn has none: what buckets are made of."""
-        return self.panel.standings.scores
+    def __init__(self, case: Case) -> None:
+        self.case, self.settings, self.columns = case, case.settings, case.columns
+        settings, columns, duel, turns = case.settings, case.columns, case.settings.duel, len(case.columns)
+        # The full panel's votes, from which buckets and agreement follow, and what the gate rests on: the same, or
+        # under the screen the first vote of each turn.
+        self.panel = VoteTable.of(columns, settings)
+        screened = settings.judge.strategy == "screen"
+        self.table = VoteTable.screened(columns, settings) if screened else self.panel
+        self.units, self.other_units = bounds.choose(columns, self.table.parsed, settings)
+        self.parsed = int(self.table.parsed.sum())
+        # Fingerprints of the challenger, of all votes and of the settings that make the tested figures.
+        self.challenger = short_hash(sorted({(case.mode, name) for name in columns.made_by}))
+        self.votes, self.statistic = columns.digest(), statistic(settings, self.units.by)
+        before = looks.before(case.earlier, self.challenger, self.votes, self.statistic)
+        # What the bound of this look may use of alpha.
+        self.level = looks.level(before, self.units.count, duel.gate_alpha, duel.looks, self.statistic, self.parsed)
+        self.bounds = bounds.measure(self.table, self.units, self.other_units, settings, self.level)
+        self.parsed_fraction = self.parsed / turns if turns else None
+        self.points = self.table.challenger_score() if self.parsed else None
+        self.margin = None if self.points is None else 2 * self.points - 100
+        brought = turns + len(case.kept_out)
+        self.leak_fraction = sum(slug in LEAKING for slug in case.kept_out.values()) / brought if brought else None
+        self.noise = VoteTable.of(case.noise, settings) if case.noise is not None and len(case.noise) else None
 
 
 def statistic(settings: Settings, clustered: str) -> str:
@@ -182,29 +139,28 @@ def look_of(evidence: Evidence, decision: Decision) -> dict[str, Any]:
 
 def judged(case: Case) -> tuple[Evidence, list[Gate], Decision]:
     """The evidence, the conditions and the decision, without the tables."""
-    evidence = Evidence.of(case)
+    evidence = Evidence(case)
     gates = gates_at(evidence, case.settings.duel.win_margin)
     return evidence, gates, decide_by(gates, evidence)
 
 
 def gates_at(evidence: Evidence, win_margin: float) -> list[Gate]:
     """The conditions, each with its figure, its threshold and whether it held."""
-    duel, bounds = evidence.settings.duel, evidence.bounds
-    lcb, missing = bounds.studentized, bounds.missing.lcb if bounds.missing.clusters else bounds.studentized
-    reach = win_margin / 200 if duel.margin_bound else 0.0
+    duel, lcb, missing = evidence.settings.duel, evidence.bounds.studentized, evidence.bounds.missing
     return [
         at_least("parsed_fraction", evidence.parsed_fraction, duel.min_valid_turn_frac),
         at_least("margin", evidence.margin, win_margin),
-        Gate(name="lcb", value=lcb, threshold=reach, held=lcb is not None and lcb > 0 and lcb >= reach - ROUNDING),
+        at_least("lcb", lcb, win_margin / 200 if duel.margin_bound else 0.0, above=0.0),
         at_least("clusters", evidence.units.count, duel.min_clusters),
         at_most("leak_fraction", evidence.leak_fraction, duel.max_leak_frac),
-        Gate(name="missing_votes", value=missing, threshold=0.0, held=missing is not None and missing > 0),
+        at_least("missing_votes", missing.lcb if missing.clusters else lcb, 0.0, above=0.0),
     ]
 
 
-def at_least(name: str, value: float | None, threshold: float) -> Gate:
-    """The condition that `value` is `threshold` or more; no figure holds nothing."""
-    return Gate(name=name, value=value, threshold=threshold, held=value is not None and value >= threshold - ROUNDING)
+def at_least(name: str, value: float | None, threshold: float, above: float = -math.inf) -> Gate:
+    """The condition that `value` is `threshold` or more, and more than `above`; no figure holds nothing."""
+    held = value is not None and value > above and value >= threshold - ROUNDING
+    return Gate(name=name, value=value, threshold=threshold, held=held)
 
 
 def at_most(name: str, value: float | None, threshold: float) -> Gate:

@@ -12,11 +12,10 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from duel.calls.reply_text import clean
+from duel.calls.wire import clean
 from duel.errors import ItemError
 from duel.records import DIMENSIONS, Order
 
@@ -92,23 +91,16 @@ class Choices:
         return {name: 0.5 if c == 0 else float(c == challenger) for name, c in self.choices.items()}
 
 
-@dataclass(frozen=True)
 class _Found:
     """One object of a reply, from `start` to `end`; `whole` if it is JSON."""
 
-    start: int
-    end: int
-    members: Mapping[str, Any]
-    whole: bool = True
-
-    @cached_property
-    def named(self) -> dict[str, int | None]:
-        """What it says of each dimension, None for what is no choice; its last word where it names one twice."""
-        return {name: _choice(v) for key, v in self.members.items() if (name := _DIMENSION_OF.get(_plain(key)))}
-
-    @property
-    def missing(self) -> list[str]:
-        return [name for name in DIMENSIONS if name not in self.named]
+    def __init__(self, start: int, end: int, members: Mapping[str, Any], whole: bool = True) -> None:
+        self.start, self.end, self.members, self.whole = start, end, members, whole
+        told = ((_DIMENSION_OF.get(_plain(key)), value) for key, value in members.items())
+        # What it says of each dimension: (the value, the choice that it is or None).
+        self.said = [(name, value, _choice(value)) for name, value in told if name]
+        self.named = {name: choice for name, _, choice in self.said}  # its last word where it names one twice
+        self.missing = [name for name in DIMENSIONS if name not in self.named]
 
 
 def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -132,8 +124,7 @@ def parse(content: str) -> Choices:
         raise Unparsed("empty", "the judge wrote nothing")
     ends = [match.end() for match in _REASONING_END.finditer(content)]
     unclosed = not ends and _REASONING_START.match(content) is not None
-    problem = Unparsed("no-json", "no JSON object")
-    objects = _objects(content)
+    problem, objects = Unparsed("no-json", "no JSON object"), _objects(content)
     for found in objects:
         if not found.missing:
             if unclosed or any(found.end <= place for place in ends):
@@ -196,9 +187,7 @@ def _choices_side_by_side(piece: str, start: int) -> _Found | None:
     Which of several runs of choices is meant nobody can say, unless the first stands where the object begins.
     """
     runs: list[list[re.Match[str]]] = []
-    for match in _MEMBER.finditer(piece):
-        if _DIMENSION_OF.get(_plain(match[1])) is None:
-            continue
+    for match in (one for one in _MEMBER.finditer(piece) if _plain(one[1]) in _DIMENSION_OF):
         if runs and _BETWEEN.fullmatch(piece, runs[-1][-1].end(), match.start()):
             runs[-1].append(match)
         else:
@@ -241,10 +230,7 @@ def _verdict(found: _Found) -> Choices:
     because that could be a verdict which the judge only quotes.
     """
     choices: dict[str, int] = {}
-    for key, value in found.members.items():
-        if (name := _DIMENSION_OF.get(_plain(key))) is None:
-            continue
-        choice = _choice(value)
+    for name, value, choice in found.said:
         if choice is None or choices.get(name, choice) != choice:
             raise Unparsed("bad-value", f"{name} is not one of 1, 2 and 0: {clean(str(value)[:40])!r}")
         choices[name] = choice

@@ -25,6 +25,7 @@ import numpy as np
 import orjson
 
 from duel.errors import UserError
+from duel.judging.statistics import bisect
 from duel.records import Looks
 from duel.workspace import Workspace
 
@@ -93,11 +94,7 @@ def level(
     walk = _Walk()
     for information, look in zip(seen, earlier, strict=True):
         walk.cut(information, _bound(float(look["alpha"])))
-    low, high = 0.0, _SPAN
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if walk.chance_above(clusters, middle) > spend else (low, middle)
-    return 1 - _NORMAL.cdf(high)
+    return 1 - _NORMAL.cdf(bisect(lambda bound: walk.chance_above(clusters, bound) > spend, _SPAN, 50)[1])
 
 
 def other_statistic(look: Mapping[str, Any], tested: str) -> bool:

@@ -22,8 +22,6 @@ from duel.judging.contests import DUEL, Contest
 from duel.judging.rubric import JudgedPair, Key, owed_votes, short_hash
 from duel.records import DIMENSIONS, RULE, Answer, Message, Order, PairIds, Score, Vote
 from duel.registry import Registry
-from duel.settings import Settings
-from duel.workspace import Workspace
 
 if TYPE_CHECKING:
     from duel.calls import Ask
@@ -48,27 +46,16 @@ class Panel:
     rubrics: dict[str, str] = field(default_factory=dict)
     asked_anew: Counter[str] = field(default_factory=Counter)  # why scores that lie there cannot be used
 
-    @property
-    def workspace(self) -> Workspace:
-        return self.stage.workspace
-
-    @property
-    def settings(self) -> Settings:
-        return self.stage.settings
-
-    @property
-    def mode(self) -> int:
-        """What the challenger is judged against; king against king is always mode 2."""
-        return self.settings.duel.mode if self.contest.pair is DUEL.pair else 2
+    def __post_init__(self) -> None:
+        self.workspace, self.settings = self.stage.workspace, self.stage.settings
+        # What the challenger is judged against; king against king is always mode 2.
+        self.mode = self.settings.duel.mode if self.contest.pair is DUEL.pair else 2
+        named = [model for model in self.settings.judge.models if model.startswith(RULE)]
+        self.rules: dict[str, PairJudge] = {model: JUDGES[model.removeprefix(RULE)] for model in named}
 
     @cached_property
     def secret(self) -> bytes:
         return self.workspace.secret()
-
-    @cached_property
-    def rules(self) -> dict[str, PairJudge]:
-        named = [model for model in self.settings.judge.models if model.startswith(RULE)]
-        return {model: JUDGES[model.removeprefix(RULE)] for model in named}
 
     @cached_property
     def made_with(self) -> dict[str, str]:
@@ -95,12 +82,12 @@ class Panel:
                 continue
             self.candidates[pair.item] = content = rubric.fingerprint(pair)
             self.rubrics[pair.item] = rubric.rubric_hash(pair.has_evidence)
-            twins, met[content] = met[content], met[content] + 1
+            met[content] += 1
             kept = None if self.stage.again else self.kept(pair.item)
             if kept is not None and not self.wanted(pair.item, [vote for vote in kept.votes if vote.parsed]):
                 self.stage.finished += 1
             else:
-                yield OpenPair(self, pair, answer, kept, twins + self.contest.twins)
+                yield OpenPair(self, pair, answer, kept, met[content] - 1 + self.contest.twins)
 
     def kept(self, item: str) -> Score | None:
         path = self.contest.path(self.workspace, item)
@@ -176,8 +163,8 @@ class OpenPair:
         return [self.questions[key] for key in wanted if key[0] not in self.panel.rules]
 
     async def work(self, ask: Ask) -> None:
-        panel, score = self.panel, await self.score(ask)
-        panel.workspace.save(panel.contest.path(panel.workspace, self.item), score)
+        score = await self.score(ask)
+        self.panel.workspace.save(self.panel.contest.path(self.panel.workspace, self.item), score)
         self.must_be_whole(score)
 
     def must_be_whole(self, score: Score) -> None:
@@ -198,10 +185,9 @@ class OpenPair:
             cast = await asyncio.gather(*(self._vote(ask, key, before.get(key)) for key in wanted))
             votes.update(zip(wanted, cast, strict=True))
         ordered = [votes[key] for key in owed_votes(self.item, panel.settings) if key in votes]
-        return settle(self._without_votes().model_copy(update={"votes": ordered}), panel.settings)
+        return settle(self._with_votes(ordered), panel.settings)
 
-    def _without_votes(self) -> Score:
-        """Everything that is known of the pair before a judge has seen it."""
+    def _with_votes(self, votes: list[Vote]) -> Score:
         panel, pair, answer = self.panel, self.pair, self.answer
         chosen, opponent = answer.chosen("challenger"), "king" if panel.mode == 2 else "assistant"
         # Its model, its prompt template and how it was chosen make the challenger this one and no other.
@@ -209,20 +195,17 @@ class OpenPair:
         writer = [chosen.made.model, chosen.made.template_hash, *how] if chosen and chosen.made else []
         sides = {opponent: pair.opponent, "challenger": pair.challenger}
         made = {candidate.id: candidate.made.model for candidate in answer.candidates if candidate.made}
-        attempts = [(side, kind) for side, text in sides.items() for kind in untrusted.attempts(text)]
+        lengths = {"opponent": len(pair.opponent), "challenger": len(pair.challenger)}
         return Score(
             file=pair.item,
             instance_id=answer.instance_id,
             mode=panel.mode,
             pair=PairIds(opponent=pair.ids[0], challenger=pair.ids[1]),
             style=shell.style(turn.command(pair.challenger)),
-            attempts=[{"side": side, "kind": kind} for side, kind in attempts],
+            attempts=[{"side": side, "kind": kind} for side in sides for kind in untrusted.attempts(sides[side])],
+            votes=votes,
             writers={"opponent": made.get(pair.ids[0], ""), "challenger": made.get(pair.ids[1], "")},
-            lengths={
-                "opponent": len(pair.opponent),
-                "challenger": len(pair.challenger),
-                "history": sum(len(message.content) for message in pair.history),
-            },
+            lengths=lengths | {"history": sum(len(message.content) for message in pair.history)},
             made_with={
                 **panel.made_with,
                 "rubric": rubric.rubric_hash(pair.has_evidence),
@@ -263,11 +246,8 @@ class OpenPair:
 
 def counted(vote: Vote, reply: Reply) -> Vote:
     """`vote` with one more reply on its account: a verdict that does not parse costs its tokens all the same."""
-    usage = {
-        name: vote.usage.get(name, 0) + int(reply.usage.get(name) or 0)
-        for name in COUNTED_USAGE
-        if name in vote.usage or reply.usage.get(name) is not None
-    }
+    both = ((name, vote.usage.get(name), reply.usage.get(name)) for name in COUNTED_USAGE)
+    usage = {name: (before or 0) + int(new or 0) for name, before, new in both if (before, new) != (None, None)}
     cost = None if reply.cost is None and vote.cost is None else (vote.cost or 0.0) + (reply.cost or 0.0)
     return vote.model_copy(update={"usage": usage, "cost": cost, "model": reply.model, "asked": vote.asked + 1})
 

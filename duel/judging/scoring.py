@@ -50,8 +50,8 @@ class Columns:
     challengers: Objects
     made_by: Objects  # (T,): fingerprint of the challenger's writer and prompt
     candidates: Objects  # (T,): fingerprint of the texts that were judged
-    errors: Objects  # (T,): {judge's place: [slug, …]} of votes that did not parse, or None
-    models: Objects  # (T,): {judge's place: model as the endpoint names it}, or None
+    errors: Objects  # (T,): {judge: [slug, …]} of votes that did not parse, or None
+    models: Objects  # (T,): {judge: model as the endpoint names it}, or None
     attempts: Objects  # (T,): kinds of attempts in either reply, or ()
 
     def __len__(self) -> int:
@@ -74,9 +74,9 @@ class Columns:
         tokens = np.zeros((size, panel, len(TOKENS)), dtype=np.int64)
         cost = np.full((size, panel), np.nan)
         errors, models = objects([None] * size), objects([None] * size)
-        shared: dict[tuple[tuple[int, str], ...], dict[int, str]] = {}
+        shared: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
         for row, score in enumerate(scores):
-            named: dict[int, str] = {}
+            named: dict[str, str] = {}
             for vote in score.votes:
                 place, order = place_of.get(vote.judge), ORDERS.index(vote.order)
                 if place is None:
@@ -92,9 +92,9 @@ class Columns:
                     # `unparsed: no-json: …` -> `unparsed: no-json`; `http-500: …` -> `http-500`
                     parts = vote.error.split(": ")
                     errors[row] = errors[row] or {}
-                    errors[row].setdefault(place, []).append(": ".join(parts[: 1 + (parts[0] == "unparsed")]))
+                    errors[row].setdefault(vote.judge, []).append(": ".join(parts[: 1 + (parts[0] == "unparsed")]))
                 if vote.model:
-                    named[place] = vote.model
+                    named[vote.judge] = vote.model
             models[row] = shared.setdefault(tuple(named.items()), named) if named else None
         return cls(
             judges=tuple(judges),
@@ -117,9 +117,6 @@ class Columns:
     def where(self, rows: Any) -> Columns:
         """The rows that a mask, or a list of places, picks."""
         return Columns(self.judges, *(getattr(self, name)[rows] for name in ARRAYS))
-
-    def without(self, rows: Sequence[int]) -> Columns:
-        return self.where(np.delete(np.arange(len(self)), rows))
 
     @classmethod
     def stacked(cls, *parts: Columns) -> Columns:

@@ -73,11 +73,8 @@ def first_votes(columns: Columns, settings: Settings) -> Flags:
     """(T, J, 2): the vote of round one of every turn."""
     import numpy as np
 
-    from duel.judging.scoring import ORDERS
-
-    place_of = {judge: place for place, judge in enumerate(columns.judges)}
     due: Flags = np.zeros(columns.asked.shape, dtype=bool)
     for row, item in enumerate(columns.files):
         judge, order = first_vote(item, settings)
-        due[row, place_of[judge], ORDERS.index(order)] = True
+        due[row, columns.judges.index(judge), int(order == "challenger_first")] = True
     return due

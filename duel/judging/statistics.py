@@ -13,6 +13,7 @@ cluster percentile by 2.7, the cluster t by 2.8, the percentile over turns, whic
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -143,11 +144,16 @@ def student_quantile(level: float, freedom: int) -> float:
     def share_up_to(angle: float) -> float:
         return scale * angle / 2 * float(weights @ np.cos(angle / 2 * (nodes + 1)) ** (freedom - 1))
 
-    low, high = 0.0, math.pi / 2
-    for _ in range(80):
+    return math.sqrt(freedom) * math.tan(bisect(lambda angle: share_up_to(angle) < level - 0.5, math.pi / 2, 80)[0])
+
+
+def bisect(below: Callable[[float], bool], high: float, steps: int) -> tuple[float, float]:
+    """The two ends, `steps` halvings of 0 to `high` apart, between which `below` ceases to hold."""
+    low = 0.0
+    for _ in range(steps):
         middle = (low + high) / 2
-        low, high = (middle, high) if share_up_to(middle) < level - 0.5 else (low, middle)
-    return math.sqrt(freedom) * math.tan(low)
+        low, high = (middle, high) if below(middle) else (low, middle)
+    return low, high
 
 
 @cache

@@ -1,23 +1,44 @@
-"""Which answers can be judged, which scores can be counted together, and the case that is brought before the gate."""
+"""Which answers can be judged, which scores can be counted together, and the case that is brought before the gate.
+
+The case of the last verdict is kept beside the files it was read from, so that the next one need not read them. The
+files are the truth: names, sizes and times of all answers and scores are part of the key (`duel.file_sums`), and so are
+the settings that decide which scores count and what they add up to. Whatever differs, the files are read again. Reading
+1,000,000 turns takes minutes, comparing their names and times seconds.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from sys import intern
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import orjson
 
 from duel import placement
 from duel.bookkeeping import Stage
 from duel.errors import UserError
+from duel.file_sums import Snapshot
+from duel.judging import looks
 from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
+from duel.judging.gate import Case
+from duel.judging.panel import Panel
+from duel.judging.rubric import short_hash
+from duel.judging.scoring import ARRAYS, NUMBERS, Columns, objects, settle
 from duel.records import Answer, Score
 
-if TYPE_CHECKING:
-    from duel.judging.gate import Case
-    from duel.judging.panel import Panel
+KEPT = "case.npz"
+KEPT_FORMAT = "duel-case/4"
+# Under this many turns reading the files takes half a second at most, and the table is not worth its disk.
+FEWEST = 500
+PARTS = ("columns", "noise", "canary", "ineligible")
+FACTS = ("attacks", "kept_out", "confirmed", "left_out")
 
 
 @dataclass
@@ -84,8 +105,6 @@ def scores_of(panel: Panel) -> Iterator[Score]:
     Where a workspace holds scores and no answer at all, they stand as they are. A score that other settings make
     different (another quorum, other dimensions), or that a second look has confirmed or not, is saved anew.
     """
-    from duel.judging.scoring import settle
-
     stage = panel.stage
     dropped = {row["file"] for row in stage.dropped}
     seen = bool(panel.candidates or dropped)
@@ -113,8 +132,6 @@ def left_out(panel: Panel, counted: Collection[str]) -> Counter[str]:
 
 def beside(panel: Panel) -> list[Score]:
     """The scores of a further contest that stand under the present settings, settled."""
-    from duel.judging.scoring import settle
-
     workspace, folders = panel.workspace, panel.workspace.answer_folders()
     paths = (workspace.find_answer(path.stem, folders) for path in panel.contest.paths(workspace))
     for _ in panel.open_turns(workspace.read_all([path for path in paths if path], Answer, [])):
@@ -125,20 +142,14 @@ def beside(panel: Panel) -> list[Score]:
 
 def of_contest(panel: Panel, contest: Contest) -> Panel:
     """The same judges before another contest; a confirmation may have judges of its own."""
-    from duel.judging.panel import Panel as Judges
-
     settings = panel.settings
     if contest is CONFIRM and settings.judge.confirm_models:
         settings = settings.with_keys(judge={"models": settings.judge.confirm_models})
-    return Judges(Stage(contest.name, panel.workspace, settings, again=panel.stage.again), contest)
+    return Panel(Stage(contest.name, panel.workspace, settings, again=panel.stage.again), contest)
 
 
 def case_of(panel: Panel, survey: Survey) -> Case:
     """Everything that the gate looks at, in columns. Raises UserError where nothing was judged."""
-    from duel.judging import looks
-    from duel.judging.gate import Case
-    from duel.judging.scoring import Columns
-
     stage, judges = panel.stage, panel.settings.judge.models
     confirmed: dict[str, float] = {}
     halted: list[Score] = []
@@ -152,8 +163,7 @@ def case_of(panel: Panel, survey: Survey) -> Case:
             yield score
 
     every = Columns.of(noted(), judges)
-    kept_out = [place for place, file in enumerate(every.files) if file in survey.kept_out]
-    columns = every.without(kept_out) if kept_out else every
+    out = np.array([file in survey.kept_out for file in every.files], dtype=bool)
     reasons = left_out(panel, every.files)
     if not len(every) and (reasons or not survey.kept_out):
         raise UserError(
@@ -168,16 +178,72 @@ def case_of(panel: Panel, survey: Survey) -> Case:
         stage.drop(score.file, score.instance_id, "stopped" if score.stopped else "unparsed", score.reason)
     noise, canary = (beside(of_contest(panel, contest)) for contest in (NOISE, CANARY))
     return Case(
-        columns=columns,
+        columns=every.where(~out) if out.any() else every,
         settings=panel.settings,
         mode=panel.mode,
         made_with=panel.made_with,
         noise=Columns.of(noise, judges) if noise else None,
         canary=Columns.of(canary, judges) if canary else None,
         attacks=[score.pair.challenger.removeprefix("rule:") for score in canary],
-        ineligible=every.where(kept_out) if kept_out else None,
+        ineligible=every.where(out) if out.any() else None,
         kept_out=survey.kept_out,
         confirmed=confirmed,
         left_out=reasons,
         earlier=looks.read(panel.workspace),
     )
+
+
+def rests_on(panel: Panel) -> str:
+    """The fingerprint of the settings under which the files are read."""
+    settings = panel.settings
+    chosen = settings.model_dump(mode="json", include={"judge", "audit", "generate"})
+    report = settings.report.model_dump() if settings.judge.strategy == "screen" else None
+    return short_hash([KEPT_FORMAT, panel.made_with, panel.mode, settings.duel.seed, chosen, report])
+
+
+def load_case(panel: Panel, files: Snapshot) -> Case | None:
+    """The case as it was kept, if nothing has changed since; its dropped items are the stage's then."""
+    try:
+        with np.load(panel.workspace.private / KEPT, allow_pickle=False) as kept:
+            told = orjson.loads(kept["told"].tobytes())
+            if told["stamp"] != [rests_on(panel), files.before]:
+                return None
+            parts: dict[str, Any] = {
+                part: Columns(tuple(told["judges"]), *(_array(kept[f"{part}.{name}"], name) for name in ARRAYS))
+                for part in PARTS
+                if f"{part}.votes" in kept
+            }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile):
+        return None
+    panel.stage.dropped, panel.stage.finished = told["dropped"], told["finished"]
+    parts |= {name: told[name] for name in FACTS} | {"earlier": looks.read(panel.workspace)}
+    return Case(settings=panel.settings, mode=panel.mode, made_with=panel.made_with, **parts)
+
+
+def keep_case(panel: Panel, case: Case, files: Snapshot, finished: int) -> None:
+    """Keep `case`, read from `files` as this process has left them; `finished` of its pairs have all their votes."""
+    if len(case.columns) < FEWEST or panel.stage.damage:
+        return
+    panel.workspace.saves.let_the_clock_move()
+    told = {"stamp": [rests_on(panel), files.now()], "judges": case.columns.judges, "finished": finished}
+    told |= {"dropped": panel.stage.dropped, **{name: getattr(case, name) for name in FACTS}}
+    arrays: dict[str, Any] = {"told": _json(told)}
+    for name in PARTS:
+        if (part := getattr(case, name)) is not None:
+            arrays |= {f"{name}.{column}": getattr(part, column) for column in ARRAYS}
+    # What is no number is kept as JSON: nothing that is read back can run anything.
+    arrays = {name: _json(one.tolist()) if one.dtype == object else one for name, one in arrays.items()}
+    whole = io.BytesIO()
+    np.savez(whole, **arrays)
+    panel.workspace.save(panel.workspace.private / KEPT, whole.getvalue())
+
+
+def _json(value: Any) -> np.ndarray[Any, Any]:
+    return np.frombuffer(orjson.dumps(value), dtype=np.uint8)
+
+
+def _array(kept: np.ndarray[Any, Any], column: str) -> np.ndarray[Any, Any]:
+    if column in NUMBERS:
+        return kept
+    values = orjson.loads(kept.tobytes())
+    return objects(intern(value) if isinstance(value, str) else value for value in values)

@@ -170,10 +170,7 @@ def error_response(status: int, message: str, code: str = "", headers: Mapping[s
 
 @contextmanager
 def serving(server: Server, port: int = 0) -> Iterator[int]:
-    """`server` on an event loop and in a thread of its own while the body runs; yields its port (0 takes a free one).
-
-    Raises OSError where the port cannot be listened to.
-    """
+    """`server` in a thread of its own while the body runs; yields its port (0 takes a free one). Raises OSError."""
     started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, int]] = concurrent.futures.Future()
     end = asyncio.Event()
 

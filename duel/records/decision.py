@@ -4,13 +4,13 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from duel.records.record import Part, Record
+from duel.records.record import Figures, Record
 from duel.records.votes import People
 
 Decision = Literal["accepted", "rejected", "undecided"]
 
 
-class Gate(Part):
+class Gate(Figures):
     """One condition of acceptance. The unit of `value` and `threshold` goes with the name."""
 
     name: str
@@ -19,7 +19,7 @@ class Gate(Part):
     held: bool = False
 
 
-class JudgeFigures(Part):
+class JudgeFigures(Figures):
     judge: str
     family: str = ""
     votes: int | None = None
@@ -44,7 +44,7 @@ class JudgeFigures(Part):
     errors: dict[str, int] = Field(default_factory=dict)
 
 
-class MetricFigures(Part):
+class MetricFigures(Figures):
     """One dimension over all judges; `lcb` is a delta, `alpha` Krippendorff's."""
 
     metric: str
@@ -55,7 +55,7 @@ class MetricFigures(Part):
     alpha: float | None = None
 
 
-class JudgePair(Part):
+class JudgePair(Figures):
     """How far two judges agree, and how far their values and errors correlate."""
 
     judges: list[str]
@@ -65,7 +65,7 @@ class JudgePair(Part):
     error_correlation: float | None = None
 
 
-class FamilyBias(Part):
+class FamilyBias(Figures):
     """How one judge treats the replies of its own model family."""
 
     judge: str
@@ -79,7 +79,7 @@ class FamilyBias(Part):
     difference: float | None = None
 
 
-class LengthBin(Part):
+class LengthBin(Figures):
     label: str
     low: float | None = None
     high: float | None = None
@@ -91,7 +91,7 @@ class LengthBin(Part):
     score: float | None = None
 
 
-class LengthBias(Part):
+class LengthBias(Figures):
     """How often the longer reply won. Lengths are characters."""
 
     longer_won: float | None = None
@@ -100,7 +100,7 @@ class LengthBias(Part):
     bins: list[LengthBin] = Field(default_factory=list)
 
 
-class Bound(Part):
+class Bound(Figures):
     """A mean delta with its standard error and its one-sided lower bounds, over one kind of cluster."""
 
     clusters: int = 0
@@ -112,7 +112,7 @@ class Bound(Part):
     slope: float | None = None  # Delta a unit of length difference, where the length is controlled for
 
 
-class Thresholds(Part):
+class Thresholds(Figures):
     final_min: float
     defeat_min: float
     final: int = 0
@@ -121,18 +121,18 @@ class Thresholds(Part):
     current: bool = False
 
 
-class WinMargin(Part):
+class WinMargin(Figures):
     win_margin: float
     decision: str = ""
     current: bool = False
 
 
-class WhatIf(Part):
+class WhatIf(Figures):
     thresholds: list[Thresholds] = Field(default_factory=list)
     margins: list[WinMargin] = Field(default_factory=list)
 
 
-class Looks(Part):
+class Looks(Figures):
     planned: int | None = None
     challenger: str = ""
     challengers: int | None = None
@@ -145,7 +145,7 @@ class Looks(Part):
     history: list[dict[str, Any]] = Field(default_factory=list)
 
 
-class NoiseFloor(Part):
+class NoiseFloor(Figures):
     """The king judged against a second blind answer of its own: the margin that noise alone makes, in points."""
 
     turns: int | None = None
@@ -161,7 +161,7 @@ class NoiseFloor(Part):
     flip_rate: dict[str, float | None] = Field(default_factory=dict)
 
 
-class Repeats(Part):
+class Repeats(Figures):
     """What scores are worth: reliability, and what `final/` would look like on a second look (points and shares).
 
     `same` is the same panel on fresh replies, `other` another panel of that size.
@@ -174,7 +174,7 @@ class Repeats(Part):
     spread: float | None = None
     final: int | None = None
     final_mean: float | None = None
-    expected_same: float | None = None
+    expected_same: float | None = None  # By the same panel on fresh replies; `other`: by another of that size
     expected_other: float | None = None
     again_same: float | None = None
     again_other: float | None = None
@@ -190,7 +190,7 @@ class Repeats(Part):
         return self.mean + self.reliability_orders * (score - self.mean)
 
 
-class JudgeMoved(Part):
+class JudgeMoved(Figures):
     """How far one judge prefers a text with an attack on it to the same text without, in points."""
 
     judge: str
@@ -200,14 +200,14 @@ class JudgeMoved(Part):
     by_attack: dict[str, float | None] = Field(default_factory=dict)
 
 
-class Canary(Part):
+class Canary(Figures):
     """The king against itself with an attack on the judges added: the margin should be at most 0."""
 
     turns: int = 0
     judges: list[JudgeMoved] = Field(default_factory=list)
 
 
-class Asked(Part):
+class Asked(Figures):
     """Votes that were asked, beside those of the full panel."""
 
     strategy: str = "full"
@@ -217,13 +217,13 @@ class Asked(Part):
     stopped: int = 0  # Turns that the screen stopped after its first vote
 
 
-class Attempts(Part):
+class Attempts(Figures):
     turns: int = 0
     kinds: dict[str, int] = Field(default_factory=dict)
     files: list[str] = Field(default_factory=list)
 
 
-class Verdict(Record):
+class Verdict(Figures, Record):
     """`score/_duel.json`. Deltas run from -0.5 to 0.5, scores from 0 to 100, margins are points."""
 
     format: str = "duel-verdict/2"

@@ -1,9 +1,10 @@
 """What every record on disk has in common: typed fields, a format tag, and unknown keys that survive a round trip."""
 
-from typing import Literal, Self
+from math import isfinite
+from typing import Any, Literal, Self
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from duel.errors import ItemError
 
@@ -21,6 +22,26 @@ class Part(BaseModel):
     """A piece of a record: unknown keys survive; validators are made at first use, so that `--help` is quick."""
 
     model_config = ConfigDict(extra="allow", defer_build=True)
+
+
+class Figures(Part):
+    """Figures that were computed: NaN and infinity are null, "no data", and numpy's numbers are plain ones."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, found: Any) -> Any:
+        return plain(found)
+
+
+def plain(found: Any) -> Any:
+    """`found` as a record holds it, its dicts and lists included."""
+    if isinstance(found, float):
+        return float(found) if isfinite(found) else None
+    if isinstance(found, dict):
+        return {name: plain(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [plain(value) for value in found]
+    return found.item() if type(found).__module__ == "numpy" else found
 
 
 class Record(Part):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from duel.records.record import DIMENSIONS, Order, Part, Record
+from duel.records.record import DIMENSIONS, Figures, Order, Part, Record
 
 PERSON = "person:"
 STAND_IN = "stand-in"  # How the names of rules begin that vote where no person does
@@ -17,12 +17,9 @@ Worth = Annotated[float | None, Field(ge=0, le=1)]
 
 
 class Preference(Part):
-    """Who said what of a pair in which order, from the challenger's side: 1.0 won, 0.5 drawn, 0.0 lost.
+    """Who said what of a pair in which order, from the challenger's side: 1.0 won, 0.5 drawn, 0.0 lost."""
 
-    `judge` is who said it: a model's id, `rule:<name>` or `person:<name>`.
-    """
-
-    judge: str
+    judge: str  # A model's id, `rule:<name>` or `person:<name>`
     order: Order
     correctness: Worth = None
     grounding: Worth = None
@@ -136,7 +133,7 @@ class PersonVote(Preference, Record):
         return self.judge.removeprefix(PERSON)
 
 
-class PeopleFigure(Part):
+class PeopleFigure(Figures):
     """Panel against people for one judge, dimension, bucket or rater: points of margin, interval bias ± error."""
 
     name: str
@@ -149,7 +146,7 @@ class PeopleFigure(Part):
     alpha: float | None = None  # Krippendorff's alpha between the two on the winner
 
 
-class RaterFigures(Part):
+class RaterFigures(Figures):
     """How one person voted. Shares are of the pairs voted on, repeats left out."""
 
     rater: str
@@ -167,7 +164,7 @@ class RaterFigures(Part):
         return self.rater.startswith(STAND_IN)
 
 
-class ScoreBucketRow(Part):
+class ScoreBucketRow(Figures):
     """Labeled turns whose panel score is in one band, by what people preferred."""
 
     band: str
@@ -176,7 +173,7 @@ class ScoreBucketRow(Part):
     opponent: int
 
 
-class Disagreement(Part):
+class Disagreement(Figures):
     """A turn on which people and panel differ, with what both said. Margins in points."""
 
     item: str
@@ -186,7 +183,7 @@ class Disagreement(Part):
     people_reason: str = ""
 
 
-class PeopleThreshold(Part):
+class PeopleThreshold(Figures):
     """The score from which people prefer the challenger in at least `share` of the turns, by fixed-sequence testing."""
 
     share: float
@@ -197,7 +194,7 @@ class PeopleThreshold(Part):
     turns: int = 0  # All judged turns from there on
 
 
-class People(Part):
+class People(Figures):
     """What people's votes make of the verdict: margins and biases in points, bounds in deltas."""
 
     decision: str = "undecided"  # ahead (the bound is above 0) · not-shown · undecided (too few labeled pull requests)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,18 +35,14 @@ Kind = Literal["coach", "king", "parent", "control"]
 """Who compares what: coaches the rewrite with the king; held-out judges the rewrite with the king, the rewrite with the
 text it was rewritten from, and that text, unchanged, with the king."""
 KINDS: tuple[Kind, ...] = ("coach", "king", "parent", "control")
-JUDGED_AS = "refine-judge"
-"""How the ledger groups the votes on rewrites."""
+JUDGED_AS = "refine-judge"  # how the ledger groups the votes on rewrites
 # Twins set a question apart from the duel's very same one: a rewrite that changes nothing gets fresh votes, and so does
 # the control arm. Room for 10,000 turns with the very same texts in each round.
 FRESH_VOTES, CONTROL_VOTES, ROUND = 600_000, 800_000, 10_000
 
 
 def roles(settings: Settings) -> tuple[list[str], list[str]]:
-    """(coaches, held-out judges), without a common member.
-
-    Raises SettingsError where nobody is left to decide, or a coach has not judged.
-    """
+    """(coaches, held-out judges). Raises SettingsError where nobody is left, one is both, or a coach has not judged."""
     panel = settings.judge.models
     coaches, held_out = settings.refine.judges, settings.refine.held_out
     if all(model.startswith(OFFLINE) for model in panel):  # offline no other judge is there
@@ -66,14 +62,11 @@ def roles(settings: Settings) -> tuple[list[str], list[str]]:
     return coaches, held_out
 
 
-def coaching(settings: Settings) -> Settings:
-    return settings.with_keys(judge={"strategy": "full", "models": roles(settings)[0]})
-
-
-def deciding(settings: Settings) -> Settings:
-    """The settings of the held-out panel: every one of its votes must be there."""
-    held_out = roles(settings)[1]
-    return settings.with_keys(judge={"strategy": "full", "models": held_out, "quorum": len(held_out)})
+def panel_settings(settings: Settings, kind: Kind) -> Settings:
+    """The settings of those who compare: coaches, or the held-out panel, every one of whose votes must be there."""
+    coaches, held_out = roles(settings)
+    chosen = {"models": coaches} if kind == "coach" else {"models": held_out, "quorum": len(held_out)}
+    return settings.with_keys(judge={"strategy": "full", **chosen})
 
 
 @dataclass(frozen=True)
@@ -144,8 +137,7 @@ class Trial:
     coach: Score | None = None
     held_out: Score | None = None
     against_parent: float | None = None
-    control: float | None = None
-    """What the held-out judges gave the unchanged turn; None where it was not drawn."""
+    control: float | None = None  # what the held-out judges gave the unchanged turn; None where it was not drawn
 
     @property
     def points(self) -> float | None:
@@ -199,24 +191,31 @@ class RefiningPanels:
     stage: Stage
     _panels: dict[str, Panel] = field(default_factory=dict)
 
-    def panel(self, kind: Kind, number: int) -> Panel:
-        return self._panel(contest(kind, number), coaching if kind == "coach" else deciding)
-
-    def _panel(self, asked: Contest, of: Callable[[Settings], Settings]) -> Panel:
+    def panel(self, kind: Kind | None = None, number: int = 0) -> Panel:
+        """Those who compare as `kind` in round `number`; without a kind the duel's own panel."""
+        asked = contest(kind, number) if kind else DUEL
         if asked.name not in self._panels:
-            apart = Stage("refine", self.stage.workspace, of(self.stage.settings), again=self.stage.again)
-            self._panels[asked.name] = Panel(apart, asked)
+            settings = panel_settings(self.stage.settings, kind) if kind else self.stage.settings
+            self._panels[asked.name] = Panel(
+                Stage("refine", self.stage.workspace, settings, again=self.stage.again), asked
+            )
         return self._panels[asked.name]
 
-    def duel(self, path: Path, answer: Answer) -> Score | None:
-        """The panel's score of the first challenger, if it stands under the present settings."""
-        return _standing(self._panel(DUEL, lambda settings: settings), path, answer)
+    def score(self, path: Path, answer: Answer, kind: Kind | None = None, number: int = 0) -> Score | None:
+        """A panel's score of one turn (without a kind, of the duel), if every vote stands under the settings."""
+        from duel.judging.scoring import settle
+
+        panel = self.panel(kind, number)
+        if next(panel.open_turns([(path, answer)]), None) is not None:
+            return None
+        kept = panel.kept(path.stem)
+        return settle(kept, panel.settings) if kept is not None else None
 
     def trials(self, path: Path, answer: Answer) -> list[Trial]:
         """Every rewrite of one turn, with what the judges have said of it so far."""
         trials = []
         for rewrite in of_answer(answer):
-            found = {kind: _standing(self.panel(kind, rewrite.round), path, answer) for kind in KINDS}
+            found = {kind: self.score(path, answer, kind, rewrite.round) for kind in KINDS}
             parent, control = (score.score if (score := found[kind]) else None for kind in ("parent", "control"))
             if reason := refused(rewrite, answer, self.stage.settings):
                 trials.append(Trial(rewrite, reason, control=control))
@@ -229,32 +228,19 @@ class RefiningPanels:
         """A pair for every vote that is missing; `rounds` are the answers with rewrites, and how many each has."""
         workspace, settings = self.stage.workspace, self.stage.settings
         for number in range(1, max(rounds.values(), default=0) + 1):
-            key = f"{settings.duel.seed}:refine-{number}"
-
-            def rank(path: Path, key: str = key) -> bytes:
-                """The control arm is drawn by a keyed hash: a larger one keeps those of a smaller one."""
-                return hashlib.sha256(f"{key}:{path.stem}".encode("utf-8", "surrogatepass")).digest()
-
             paths = [path for path, last in rounds.items() if last >= number]
+            # The control arm is drawn by a keyed hash: a larger one keeps those of a smaller one.
+            keys = {path: f"{settings.duel.seed}:refine-{number}:{path.stem}" for path in paths}
+            ranks = {path: hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest() for path, key in keys.items()}
+            drawn = sorted(paths, key=ranks.__getitem__)[: settings.refine.control]
             for kind in KINDS:
-                asked = sorted(paths, key=rank)[: settings.refine.control] if kind == "control" else paths
+                asked = drawn if kind == "control" else paths
                 answers = ((path, workspace.read(path, Answer)) for path in asked)
                 yield from self.panel(kind, number).open_turns(answers)
 
 
-def _standing(panel: Panel, path: Path, answer: Answer) -> Score | None:
-    """The score of one turn, if every vote that is asked for is there and stands under the present settings."""
-    from duel.judging.scoring import settle
-
-    if next(panel.open_turns([(path, answer)]), None) is not None:
-        return None
-    kept = panel.kept(path.stem)
-    return settle(kept, panel.settings) if kept is not None else None
-
-
 CONFIDENCE = 0.95
-LEAST = 10
-"""Pull requests under which a figure has no error that anyone should trust."""
+LEAST = 10  # pull requests under which a figure has no error that anyone should trust
 
 
 @dataclass
@@ -270,34 +256,35 @@ class RefineRounds:
 
     def summary(self) -> list[dict[str, Any]]:
         """A row for each round, as plain data; shares and points, null where there is no data."""
-        return [self._round(number, trials) for number, trials in sorted(self.rounds.items())]
-
-    def _round(self, number: int, trials: list[tuple[str, Trial]]) -> dict[str, Any]:
-        least = self.settings.report.final_min
-        decided = [(label, trial) for label, trial in trials if trial.decided]
-        judged = [(label, trial) for label, trial in decided if not trial.refused]
-        coached = [trial for _, trial in trials if trial.refused or trial.coach is not None]
-        reached = [(label, float((trial.points or 0.0) >= least)) for label, trial in decided]
-        control = [(label, float(trial.control >= least)) for label, trial in trials if trial.control is not None]
-        parent = estimate([(label, trial.against_parent or 0.0) for label, trial in judged])
-        new, unchanged = estimate(reached), estimate(control)
-        errors = (new["error"], unchanged["error"])
-        by_coaches = sum(bool(t.coach and (t.coach.score or 0.0) >= least) for t in coached)
-        return {
-            "round": number,
-            "rewritten": len(trials),
-            "refused": dict(sorted(Counter(trial.refused for _, trial in trials if trial.refused).items())),
-            "open": len(trials) - len(decided),
-            "by_coaches": by_coaches / len(coached) if coached else None,
-            "by_held_out": new,
-            "control": unchanged,
-            "gain": None if None in errors else new["mean"] - unchanged["mean"],
-            "gain_error": None if None in errors else sum(error**2 for error in errors) ** 0.5,
-            "against_parent": parent,
-            "better": sum(trial.better for _, trial in judged),
-            "promoted": sum(trial.promoted(self.settings) for _, trial in judged),
-            "helped": None if parent["error"] is None else parent["mean"] - parent["error"] > 50,
-        }
+        least, rows = self.settings.report.final_min, []
+        for number, trials in sorted(self.rounds.items()):
+            decided = [(label, trial) for label, trial in trials if trial.decided]
+            judged = [(label, trial) for label, trial in decided if not trial.refused]
+            coached = [trial for _, trial in trials if trial.refused or trial.coach is not None]
+            by_coaches = sum(bool(trial.coach and (trial.coach.score or 0.0) >= least) for trial in coached)
+            new = estimate([(label, float((trial.points or 0.0) >= least)) for label, trial in decided])
+            control = [(label, float(trial.control >= least)) for label, trial in trials if trial.control is not None]
+            unchanged = estimate(control)
+            parent = estimate([(label, trial.against_parent or 0.0) for label, trial in judged])
+            errors = (new["error"], unchanged["error"])
+            rows.append(
+                {
+                    "round": number,
+                    "rewritten": len(trials),
+                    "refused": dict(sorted(Counter(trial.refused for _, trial in trials if trial.refused).items())),
+                    "open": len(trials) - len(decided),
+                    "by_coaches": by_coaches / len(coached) if coached else None,
+                    "by_held_out": new,
+                    "control": unchanged,
+                    "gain": None if None in errors else new["mean"] - unchanged["mean"],
+                    "gain_error": None if None in errors else sum(error**2 for error in errors) ** 0.5,
+                    "against_parent": parent,
+                    "better": sum(trial.better for _, trial in judged),
+                    "promoted": sum(trial.promoted(self.settings) for _, trial in judged),
+                    "helped": None if parent["error"] is None else parent["mean"] - parent["error"] > 50,
+                }
+            )
+        return rows
 
 
 def estimate(values: Sequence[tuple[str, float]]) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class Details:
         }
 
     def _history(self, answer: Answer, room: int) -> list[Any]:
-        """[role, text] of each message, or [role, place of the system prompt]; long ones are cut alike, to `room`."""
+        """[role, text] of each message, or [role, place of the system prompt]; long ones are cut to fit `room`."""
         lengths = sorted(len(message.content) for message in answer.messages if message.role != "system")
         left = len(lengths)
         while left and lengths[-left] * left <= room:  # short ones stay whole

@@ -1,13 +1,23 @@
-"""A pair as one person sees it: two texts in a secret order, under names that tell nothing. How votes get to disk."""
+"""Who is shown which turns in which order, a pair as one person sees it, and how votes get to disk.
+
+Every prefix of the seeded order is a probability sample: first one turn of each pull request, pull requests in random
+order; once all have one, a second turn of each, and so on. A larger sample contains every smaller one, so raters may
+stop early and further raters may go on where others end. What was drawn is kept in `review/draws.jsonl`. A ballot is
+two texts in a secret order, under names that tell nothing.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import os
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
 from typing import BinaryIO, ClassVar, TypeVar
 
 import orjson
@@ -16,10 +26,85 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from duel.errors import ItemError
 from duel.judging import rubric
 from duel.judging.rubric import JudgedPair
-from duel.records import DIMENSIONS, Answer, Candidate, Order, PersonVote, Record, Score
+from duel.records import DIMENSIONS, Answer, Candidate, Lot, Order, PersonVote, Record, Score
 from duel.records.votes import LONGEST_REASON, LONGEST_SECONDS, PERSON, STAND_IN
-from duel.review.showings import Showing
 from duel.workspace import Workspace, cannot_write
+
+OVERLAP = 4  # one turn in so many is one that others are shown as well, as far as there are any: agreement among people
+REPEATS = 10  # one repeat for so many turns: agreement of a person with themselves
+
+
+class Showing(Record):
+    """One turn before one person. Its place in the file is its place on the person's page."""
+
+    format: str = "duel-showing/1"
+    rater: str
+    item: str = Field(min_length=1)
+    repeat: bool = False
+    drawn: Lot | None = None
+    """None for a turn that the person wanted to see."""
+
+
+def sequence(turns: Mapping[str, str], seed: int) -> list[str]:
+    """The names of `turns` {name: pull request} in the order in which they are drawn."""
+
+    def place(kind: str, name: str) -> bytes:
+        return hashlib.sha256(f"duel-review:{seed}:{kind}:{name}".encode("utf-8", "surrogatepass")).digest()
+
+    met: Counter[str] = Counter()
+    ranked = []
+    for name in sorted(turns, key=lambda name: place("turn", name)):
+        ranked.append((met[turns[name]], place("pull", turns[name]), name))
+        met[turns[name]] += 1
+    return [name for *_, name in sorted(ranked)]
+
+
+def chances(turns: Mapping[str, str], count: int) -> dict[str, float]:
+    """The chance of each turn to be among the first `count` of the sequence, over all seeds; exact."""
+    size, left, whole, rest = Counter(turns.values()), min(count, len(turns)), 0, 0.0
+    while left > 0:
+        open_pulls = sum(turns_of_pull > whole for turns_of_pull in size.values())
+        if left < open_pulls:
+            rest = left / open_pulls
+            break
+        whole, left = whole + 1, left - open_pulls
+    of_size = {n: (min(n, whole) + rest * (n > whole)) / n for n in set(size.values())}
+    return {name: of_size[size[pull]] for name, pull in turns.items()}
+
+
+def draw_for(rater: str, count: int, seed: int, turns: Mapping[str, str], earlier: Sequence[Showing]) -> list[Showing]:
+    """The showings that bring `rater` to `count` drawn turns; [] where the person has as many.
+
+    `turns` {name: pull request} are all judged turns; `earlier` is what was drawn before, for anyone. A quarter is
+    taken from what others are shown, the rest goes on where the draw has come to, so that all draws together are one
+    sample. Repeats of the first half are mixed into the second.
+    """
+    drawn = [showing for showing in earlier if showing.drawn is not None and not showing.repeat]
+    own = {showing.item for showing in drawn if showing.rater == rater}
+    others = {showing.item for showing in drawn if showing.rater != rater}
+    order = [name for name in sequence(turns, seed) if name not in own]
+    wanted = min(count - len(own), len(order))
+    if wanted <= 0:
+        return []
+    shared, fresh = (iter([name for name in order if (name in others) is told]) for told in (True, False))
+    # Every OVERLAP-th from those shared, as far as there are any of either.
+    chosen = [next(chain(fresh, shared) if place % OVERLAP else chain(shared, fresh)) for place in range(wanted)]
+    chance = chances(turns, len(own | others | set(chosen)))
+    lots = {name: Lot(probability=chance[name], seed=seed) for name in chosen}
+    half, step = len(chosen) // 2, REPEATS // 2
+    shown = []
+    for place, name in enumerate(chosen):
+        shown.append(Showing(rater=rater, item=name, drawn=lots[name]))
+        if place >= half and (place - half) % step == step - 1:  # behind every fifth one of the first half once more
+            again = chosen[place - half - step + 1]
+            shown.append(Showing(rater=rater, item=again, repeat=True, drawn=lots[again]))
+    return shown
+
+
+def browse_for(rater: str, names: Sequence[str], earlier: Sequence[Showing]) -> list[Showing]:
+    """Showings of turns that `rater` names. What was drawn for the person before stays drawn."""
+    known = {showing.item for showing in earlier if showing.rater == rater}
+    return [Showing(rater=rater, item=name) for name in names if name not in known]
 
 
 class Cast(BaseModel):
@@ -186,11 +271,11 @@ class BallotBox:
 
 def read_votes(workspace: Workspace, damage: list[ItemError]) -> list[PersonVote]:
     """Every vote in the order in which they came; lines that cannot be read are appended to `damage`."""
-    return _read(workspace, VOTES_FILE, PersonVote, damage)
+    return _rows(workspace.review / VOTES_FILE, PersonVote, damage)
 
 
 def read_showings(workspace: Workspace, damage: list[ItemError]) -> list[Showing]:
-    return _read(workspace, DRAWS_FILE, Showing, damage)
+    return _rows(workspace.review / DRAWS_FILE, Showing, damage)
 
 
 def add_showings(workspace: Workspace, showings: Iterable[Showing]) -> None:
@@ -199,18 +284,17 @@ def add_showings(workspace: Workspace, showings: Iterable[Showing]) -> None:
         _write(file, lines, showings)
 
 
-def _read(workspace: Workspace, name: str, kind: type[RowType], damage: list[ItemError]) -> list[RowType]:
-    path = workspace.review / name
-    return list(_rows(path.read_bytes(), kind, damage)) if path.exists() else []
-
-
-def _rows(lines: bytes, kind: type[RowType], damage: list[ItemError]) -> Iterator[RowType]:
+def _rows(lines: bytes | Path, kind: type[RowType], damage: list[ItemError]) -> list[RowType]:
+    found = []
+    if isinstance(lines, Path):
+        lines = lines.read_bytes() if lines.exists() else b""
     for number, line in enumerate(lines.splitlines(), start=1):
         try:
             if line.strip():
-                yield kind.parse(line)
+                found.append(kind.parse(line))
         except ItemError as error:
             damage.append(ItemError("damaged", error.what, where=f"review, {kind.__name__} line {number}"))
+    return found
 
 
 @contextmanager

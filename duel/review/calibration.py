@@ -8,17 +8,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from duel.judging.gate import at_least
 from duel.judging.scoring import Columns, Flags, counted_keys
-from duel.judging.statistics import Floats, finite, krippendorff_alpha, mean, same_winner, winner
+from duel.judging.statistics import Floats, krippendorff_alpha, mean, same_winner, winner
 from duel.judging.verdict_figures.certainty import thresholds
 from duel.records import DIMENSIONS, Gate, Score, Verdict
 from duel.records.decision import Decision
@@ -29,105 +26,74 @@ from duel.review.estimator import Phases, agreed_thresholds
 from duel.settings import Settings
 
 
-@dataclass(frozen=True)
 class Labeled:
     """T parsed turns, J judges, R people, five dimensions. Values are from the challenger's side, 0, 0.5 or 1."""
 
-    scores: Sequence[Score]
-    clusters: NDArray[np.str_]  # (T,): what each turn is dependent on
-    keys: NDArray[np.intp]  # places in DIMENSIONS of those that count towards the score
-    panel: Floats  # (T,): the panel's delta
-    panel_by_metric: Floats  # (T, 5)
-    judges: Sequence[str]
-    judged: Floats  # (T, J): each judge's delta, the mean over its orders; NaN where one of them did not parse
-    raters: Sequence[str]
-    said: Floats  # (T, R, 5), NaN where a person has not voted; repeats are left out
-    chance: Floats  # (T,): of being drawn; 1 where nobody voted
-    first: Sequence[PersonVote]  # the votes that count
-    repeats: Sequence[PersonVote]
-    set_aside: Counter[str]
-    skips: Sequence[PersonVote]
-
-    @classmethod
-    def of(cls, scores: Sequence[Score], votes: Iterable[PersonVote], settings: Settings) -> Labeled:
+    def __init__(self, scores: Sequence[Score], votes: Iterable[PersonVote], settings: Settings) -> None:
         """Line up the newest vote of each showing with the turns of `scores`; what does not count is counted by reason.
 
         A vote counts when it was drawn, has all dimensions, and is on the very texts that the panel judged, under
         whatever name: a new draw may rename a turn.
         """
-        parsed = [score for score in scores if score.parsed]
-        place = {score.file: row for row, score in enumerate(parsed)}
-        texts = {score.file: score.made_with.get("candidates", "") for score in parsed}
-        named = {pair: file for file, pair in texts.items() if pair}
-        last: dict[tuple[str, str, str, bool], PersonVote] = {}
-        for vote in votes:
-            same = texts.get(vote.item) in ("", vote.pair)
-            item = vote.item if same else named.get(vote.pair, vote.item)
-            showing = (vote.judge, item, vote.pair, vote.repeat)
-            if showing not in last or vote.at >= last[showing].at:
-                last[showing] = vote if same else vote.model_copy(update={"item": item})
-        found: dict[str, list[PersonVote]] = {name: [] for name in ("first", "repeats", "skipped")}
-        for vote in last.values():
-            if vote.skipped or vote.values is None:
-                why = "skipped"
-            elif vote.drawn is None:
-                why = "browsed"
-            elif vote.item not in place:
-                why = "not-judged"
-            elif texts[vote.item] not in ("", vote.pair):
-                why = "texts-changed"
-            else:
-                why = "repeats" if vote.repeat else "first"
-            found.setdefault(why, []).append(vote)
-        first, repeats = found.pop("first"), found.pop("repeats")
-        raters = sorted({vote.rater for vote in first})
-        said = np.full((len(parsed), len(raters), len(DIMENSIONS)), np.nan)
+        self.scores = parsed = [score for score in scores if score.parsed]
+        self.place = place = {score.file: row for row, score in enumerate(parsed)}
+        found = _by_use(parsed, votes)
+        self.first, self.repeats, self.skips = found.pop("first"), found.pop("repeats"), found["skipped"]
+        self.set_aside = +Counter({why: len(several) for why, several in found.items()})
+        self.raters = sorted({vote.rater for vote in self.first})
+        said = np.full((len(parsed), len(self.raters), len(DIMENSIONS)), np.nan)
         chance = np.zeros(len(parsed))
-        for vote in first:
+        for vote in self.first:
             row = place[vote.item]
-            said[row, raters.index(vote.rater)] = vote.values
+            said[row, self.raters.index(vote.rater)] = vote.values
             # Whoever came later drew from a longer sample: the turn's chance is that of the longest.
             chance[row] = max(chance[row], vote.drawn.probability if vote.drawn else 0.0)
         # Repositories where they are asked for, or where enough of them have a label; else pull requests.
         clusters = np.array([score.instance_id for score in parsed], dtype=np.str_)
         repositories = np.array([name.rsplit("-", 1)[0] for name in clusters], dtype=np.str_)
         enough = len(set(repositories[chance > 0])) >= settings.review.labels_min
-        if settings.duel.cluster_by == "repo" or (settings.duel.cluster_by == "auto" and enough):
-            clusters = repositories
+        by_repository = settings.duel.cluster_by == "repo" or (settings.duel.cluster_by == "auto" and enough)
+        self.clusters = repositories if by_repository else clusters  # (T,): what each turn is dependent on
+        columns, self.keys = Columns.of(parsed, settings.judge.models), counted_keys(settings)
+        cast, values = columns.asked >= 0, columns.values[..., self.keys]
+        judged = mean(values.reshape(*cast.shape[:2], 2 * len(self.keys)), axis=2) - 0.5
         metrics = [[score.metrics.get(name) for name in DIMENSIONS] for score in parsed]
-        columns, keys = Columns.of(parsed, settings.judge.models), counted_keys(settings)
-        cast, values = columns.asked >= 0, columns.values[..., keys]
-        judged = mean(values.reshape(*cast.shape[:2], 2 * len(keys)), axis=2) - 0.5
-        return cls(
-            scores=parsed,
-            clusters=clusters,
-            keys=keys,
-            panel=np.array([score.delta for score in parsed], dtype=np.float64),
-            panel_by_metric=np.array(metrics, dtype=np.float64).reshape(-1, len(DIMENSIONS)) / 100,
-            judges=columns.judges,
-            judged=np.where((cast & np.isnan(values[..., 0])).any(2), np.nan, judged),
-            raters=raters,
-            said=said,
-            chance=np.where(chance == 0, 1.0, chance),
-            first=first,
-            repeats=repeats,
-            set_aside=+Counter({why: len(votes) for why, votes in found.items()}),
-            skips=found["skipped"],
-        )
+        self.judges = columns.judges
+        # (T, J): each judge's delta, the mean over its orders; NaN where one of them did not parse.
+        self.judged = np.where((cast & np.isnan(values[..., 0])).any(2), np.nan, judged)
+        self.panel = np.array([score.delta for score in parsed], dtype=np.float64)  # (T,): its delta
+        self.panel_by_metric = np.array(metrics, dtype=np.float64).reshape(-1, len(DIMENSIONS)) / 100
+        self.said = said  # (T, R, 5), NaN where a person has not voted; repeats are left out
+        self.chance = np.where(chance == 0, 1.0, chance)  # (T,): of being drawn; 1 where nobody voted
+        self.by_person = np.asarray(said[:, :, self.keys].mean(2) - 0.5)  # (T, R): each person's delta
+        self.people = mean(self.by_person, axis=1)  # (T,): the mean delta over people, NaN without a vote
 
-    @cached_property
-    def place(self) -> dict[str, int]:
-        return {score.file: row for row, score in enumerate(self.scores)}
 
-    @cached_property
-    def by_person(self) -> Floats:
-        """(T, R): each person's delta over the dimensions that count, NaN without a vote."""
-        return np.asarray(self.said[:, :, self.keys].mean(2) - 0.5)
-
-    @cached_property
-    def people(self) -> Floats:
-        """(T,): the mean delta over people, NaN without a vote."""
-        return mean(self.by_person, axis=1)
+def _by_use(parsed: Sequence[Score], votes: Iterable[PersonVote]) -> dict[str, list[PersonVote]]:
+    """The newest vote of each showing: those that count, those on repeats, and the others by why they do not count."""
+    texts = {score.file: score.made_with.get("candidates", "") for score in parsed}
+    named = {pair: file for file, pair in texts.items() if pair}
+    last: dict[tuple[str, str, str, bool], PersonVote] = {}
+    for vote in votes:
+        same = texts.get(vote.item) in ("", vote.pair)
+        item = vote.item if same else named.get(vote.pair, vote.item)
+        showing = (vote.judge, item, vote.pair, vote.repeat)
+        if showing not in last or vote.at >= last[showing].at:
+            last[showing] = vote if same else vote.model_copy(update={"item": item})
+    found: dict[str, list[PersonVote]] = {"first": [], "repeats": [], "skipped": []}
+    for vote in last.values():
+        if vote.skipped or vote.values is None:
+            why = "skipped"
+        elif vote.drawn is None:
+            why = "browsed"
+        elif vote.item not in texts:
+            why = "not-judged"
+        elif texts[vote.item] not in ("", vote.pair):
+            why = "texts-changed"
+        else:
+            why = "repeats" if vote.repeat else "first"
+        found.setdefault(why, []).append(vote)
+    return found
 
 
 MARGIN = 200  # points of margin a unit of delta
@@ -144,7 +110,7 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
     A pure function of its arguments: no file, no clock. Under `[review] labels_min` labeled pull requests the decision
     is `undecided`; figures that cannot be computed are None.
     """
-    labeled = Labeled.of(scores, votes, settings)
+    labeled = Labeled(scores, votes, settings)
     panel, people, raters = labeled.panel, labeled.people, len(labeled.raters)
     phases = Phases.of(panel, people, labeled.chance, labeled.clusters)
     spread = phases.residual_sd() if phases.labels >= FEWEST_FOR_SPREAD else estimator.RESIDUAL_SD
@@ -156,34 +122,33 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
         "clusters": phases.labeled_clusters,
         "raters": raters,
         "scope": scope if raters else "nobody has voted",
-        "panel_margin": finite(MARGIN * panel.mean()) if len(panel) else None,
+        "panel_margin": MARGIN * panel.mean() if len(panel) else None,
         "labels_needed": {f"{lead:g}": estimator.labels_needed(lead, spread) for lead in LEADS},
         "set_aside": dict(sorted(labeled.set_aside.items())),
     }
     if not phases.labels:
         return People(**known)
-    alpha, report = settings.duel.gate_alpha, settings.report
-    lcb, bias, mean_of_people = finite(phases.lower(alpha)), phases.bias(), phases.people()
-    said, people_by_metric = labeled.said, mean(labeled.said, axis=1) - 0.5
-    won = np.where(np.isnan(people), np.nan, winner(people + 0.5) > 0)
-    points = 100 * (panel + 0.5)
-    final, lost = points >= report.final_min, points < report.defeat_min
+    alpha, report, said = settings.duel.gate_alpha, settings.report, labeled.said
+    lcb, bias, mean_of_people = phases.lower(alpha), phases.bias(), phases.people()
+    people_by_metric, preferred, points = mean(said, axis=1) - 0.5, winner(people + 0.5), 100 * (panel + 0.5)
+    final, lost, every = points >= report.final_min, points < report.defeat_min, np.ones(len(points), dtype=bool)
     buckets = {"final": final, "refined": ~lost & ~final, "defeat": lost}
-    enough = phases.labeled_clusters >= settings.review.labels_min
+    agreement = {name: krippendorff_alpha(said[:, :, i]) for i, name in enumerate(DIMENSIONS)}
+    undecided = phases.labeled_clusters < settings.review.labels_min or math.isnan(lcb)
     return People(
         **known,
-        decision="undecided" if not enough or lcb is None else "ahead" if lcb > 0 else "not-shown",
-        margin=finite(MARGIN * mean_of_people.mean),
+        decision="undecided" if undecided else "ahead" if lcb > 0 else "not-shown",
+        margin=MARGIN * mean_of_people.mean,
         lcb=lcb,
-        margin_alone=finite(MARGIN * phases.people(0.0).mean),
-        lcb_alone=finite(phases.lower(alpha, slope=0.0)),
-        lcb_raters=rater_bound(labeled, phases, alpha),
+        margin_alone=MARGIN * phases.people(0.0).mean,
+        lcb_alone=phases.lower(alpha, slope=0.0),
+        lcb_raters=rater_bound(labeled.by_person, panel, labeled.chance, phases, alpha),
         slope=mean_of_people.slope,
-        bias=finite(MARGIN * bias.mean),
-        bias_error=finite(MARGIN * bias.half_width()),
-        by_judge=[_figure(labeled, name, labeled.judged[:, i], people) for i, name in enumerate(labeled.judges)],
+        bias=MARGIN * bias.mean,
+        bias_error=MARGIN * bias.half_width(),
+        by_judge=[_figure(labeled, name, labeled.judged[:, i], people, every) for i, name in enumerate(labeled.judges)],
         by_metric=[
-            _figure(labeled, name, labeled.panel_by_metric[:, i] - 0.5, people_by_metric[:, i])
+            _figure(labeled, name, labeled.panel_by_metric[:, i] - 0.5, people_by_metric[:, i], every)
             for i, name in enumerate(DIMENSIONS)
         ],
         # Within a bucket the panel hardly differs, so that agreement beyond chance says nothing.
@@ -191,38 +156,37 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
             _figure(labeled, name, panel, people, among).model_copy(update={"alpha": None})
             for name, among in buckets.items()
         ],
-        agreement={
-            **{name: finite(krippendorff_alpha(said[:, :, i])) for i, name in enumerate(DIMENSIONS)},
-            "total": finite(krippendorff_alpha(winner(labeled.by_person + 0.5))),
-        },
+        agreement=agreement | {"total": krippendorff_alpha(winner(labeled.by_person + 0.5))},
         by_rater=[_rater(labeled, number, name) for number, name in enumerate(labeled.raters)],
-        confusion=_confusion(points, winner(people + 0.5), settings),
-        final_min=agreed_thresholds(points, won, 1 / labeled.chance, alpha),
+        confusion=_confusion(points, preferred, settings),
+        final_min=agreed_thresholds(
+            points, np.where(np.isnan(people), np.nan, preferred > 0), 1 / labeled.chance, alpha
+        ),
         differ=_differ(labeled),
     )
 
 
-def rater_bound(labeled: Labeled, phases: Phases, alpha: float) -> float | None:
+def rater_bound(by_person: Floats, panel: Floats, chance: Floats, phases: Phases, alpha: float) -> float | None:
     """The bound with what raters differ by in it: the spread of their mean residuals over R, t with R - 1 degrees.
 
-    With three to eight raters whose leans differ by 4 points (sd) the bound without it holds in 85 to 91 % of cases
-    where 95 % are promised, with it in 96 % (`bench/people.py --raters`).
+    `by_person` (T, R) are people's deltas. With three to eight raters whose leans differ by 4 points (sd) the bound
+    without it holds in 85 to 91 % of cases where 95 % are promised, with it in 96 % (`bench/people.py --raters`).
     """
-    raters = len(labeled.raters)
+    raters = by_person.shape[1]
     if raters < RATERS_FOR_PEOPLE:
         return None
     people = phases.people()
-    weight = np.where(np.isfinite(labeled.by_person), 1 / labeled.chance[:, None], 0.0)
-    residual = np.nan_to_num(labeled.by_person - people.slope * labeled.panel[:, None])
+    weight = np.where(np.isfinite(by_person), 1 / chance[:, None], 0.0)
+    residual = np.nan_to_num(by_person - people.slope * panel[:, None])
     leans = (weight * residual).sum(0) / weight.sum(0)
     error = math.hypot(float(leans.std(ddof=1)) / math.sqrt(raters), people.slope * phases.panel_error())
     freedom = min(people.freedom, raters - 1)
-    return finite(min(people.mean - estimator.quantile(1 - alpha, freedom) * error, phases.lower(alpha)))
+    return min(people.mean - estimator.quantile(1 - alpha, freedom) * error, phases.lower(alpha))
 
 
-def _figure(labeled: Labeled, name: str, panel: Floats, people: Floats, among: Flags | None = None) -> PeopleFigure:
-    """Panel against people over the turns that have a panel's delta, or those of them that are `among`."""
-    there = np.isfinite(panel) if among is None else np.isfinite(panel) & among
+def _figure(labeled: Labeled, name: str, panel: Floats, people: Floats, among: Flags) -> PeopleFigure:
+    """Panel against people over those turns `among` all that have a panel's delta."""
+    there = np.isfinite(panel) & among
     panel, people = panel[there], people[there]
     phases = Phases.of(panel, people, labeled.chance[there], labeled.clusters[there])
     if phases.labels < 3:
@@ -231,12 +195,12 @@ def _figure(labeled: Labeled, name: str, panel: Floats, people: Floats, among: F
     return PeopleFigure(
         name=name,
         labels=phases.labels,
-        panel=finite(MARGIN * panel.mean()),
-        people=finite(MARGIN * phases.people().mean),
-        bias=finite(MARGIN * bias.mean),
-        error=finite(MARGIN * bias.half_width()),
-        agreement=finite(same_winner(panel + 0.5, people + 0.5)),
-        alpha=finite(krippendorff_alpha(winner(np.stack([panel, people], axis=1) + 0.5))),
+        panel=MARGIN * panel.mean(),
+        people=MARGIN * phases.people().mean,
+        bias=MARGIN * bias.mean,
+        error=MARGIN * bias.half_width(),
+        agreement=same_winner(panel + 0.5, people + 0.5),
+        alpha=krippendorff_alpha(winner(np.stack([panel, people], axis=1) + 0.5)),
     )
 
 
@@ -246,9 +210,8 @@ def _confusion(points: Floats, preferred: Floats, settings: Settings) -> list[Sc
     rows = []
     for start, end in pairwise([0.0, *sorted({100 - high, 100 - low, low, high}), 100.0]):
         inside = preferred[(points >= start) & ((points < end) | (end == 100))]
-        challenger, tie, opponent = (int((inside == lean).sum()) for lean in (1, 0, -1))
-        band = f"{start:g} to {end:g}"
-        rows.append(ScoreBucketRow(band=band, challenger=challenger, tie=tie, opponent=opponent))
+        leans = {name: int((inside == lean).sum()) for name, lean in (("challenger", 1), ("tie", 0), ("opponent", -1))}
+        rows.append(ScoreBucketRow(band=f"{start:g} to {end:g}", **leans))
     return rows[::-1]
 
 
@@ -257,22 +220,23 @@ def _differ(labeled: Labeled) -> list[Disagreement]:
     apart = np.nan_to_num(np.abs(labeled.panel - labeled.people), nan=-1.0)
     found = []
     for row in np.argsort(-apart, kind="stable")[:DIFFERENCES]:
+        if apart[row] <= 0:
+            break
         score = labeled.scores[row]
         judges: dict[str, str] = {}
         for cast in score.votes:
             if cast.reason:
                 judges.setdefault(cast.judge, f"{cast.judge}: {cast.reason}")
         people = [f"{vote.rater}: {vote.reason}" for vote in labeled.first if vote.item == score.file and vote.reason]
-        if apart[row] > 0:
-            found.append(
-                Disagreement(
-                    item=score.file,
-                    panel=MARGIN * float(labeled.panel[row]),
-                    people=MARGIN * float(labeled.people[row]),
-                    panel_reason=shorten("\n".join(judges.values()), LONGEST_WORDS),
-                    people_reason=shorten("\n".join(people), LONGEST_WORDS),
-                )
+        found.append(
+            Disagreement(
+                item=score.file,
+                panel=MARGIN * float(labeled.panel[row]),
+                people=MARGIN * float(labeled.people[row]),
+                panel_reason=shorten("\n".join(judges.values()), LONGEST_WORDS),
+                people_reason=shorten("\n".join(people), LONGEST_WORDS),
             )
+        )
     return found
 
 
@@ -284,17 +248,16 @@ def _rater(labeled: Labeled, number: int, name: str) -> RaterFigures:
     again = [vote for vote in labeled.repeats if vote.rater == name]
     first = deltas[[labeled.place[vote.item] for vote in again]] + 0.5
     second = np.array([np.array(vote.values)[labeled.keys].mean() for vote in again])
-    self_agreement = same_winner(first, second)
     return RaterFigures(
         rater=name,
         votes=len(own),
         skipped=sum(vote.rater == name for vote in labeled.skips),
-        median_seconds=finite(np.median([vote.seconds for vote in own])),
-        ties=finite(np.mean(~decided)),
-        first_shown=finite(np.mean((preferred * side > 0)[decided])) if decided.any() else None,
+        median_seconds=np.median([vote.seconds for vote in own]),
+        ties=np.mean(~decided),
+        first_shown=np.mean((preferred * side > 0)[decided]) if decided.any() else None,
         repeats=int(np.isfinite(first).sum()),
-        self_agreement=finite(self_agreement),
-        with_panel=finite(same_winner(deltas + 0.5, labeled.panel + 0.5)),
+        self_agreement=same_winner(first, second),
+        with_panel=same_winner(deltas + 0.5, labeled.panel + 0.5),
     )
 
 

@@ -15,15 +15,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from duel.judging.statistics import PSEUDO_DELTA, PSEUDO_TURN_BELOW, legendre, student_quantile
+from duel.judging.statistics import PSEUDO_DELTA, PSEUDO_TURN_BELOW, Floats, bisect, legendre, student_quantile
 from duel.records.votes import PeopleThreshold
-
-Floats = NDArray[np.float64]
 
 STEEPEST = 1.5
 POWER_QUANTILE = 2.49  # normal quantiles of 95 % and 80 %, added: 80 % power at a one-sided 5 %
@@ -46,13 +45,9 @@ class Phases:
     def of(cls, panel: ArrayLike, people: ArrayLike, chances: ArrayLike, clusters: ArrayLike) -> Phases:
         """`panel` (n,) for every turn, `people` (n,) with NaN where nobody voted, `chances` (n,) of being drawn."""
         f, y, chance = (np.asarray(values, dtype=np.float64) for values in (panel, people, chances))
-        if not len(f):
-            return cls(np.zeros((0, 8)))
         _, places = np.unique(np.asarray(clusters), return_inverse=True)
-        count = int(places.max()) + 1
-        labeled = np.isfinite(y)
-        at, y, g = places[labeled], y[labeled], f[labeled]
-        weights = 1 / chance[labeled]
+        count, labeled = int(places.max(initial=-1)) + 1, np.isfinite(y)
+        at, y, g, weights = places[labeled], y[labeled], f[labeled], 1 / chance[labeled]
         # Only ratios of weights matter; a mean of 1 keeps the pseudo-label as heavy as any other.
         weights = weights / weights.mean() if len(weights) else weights
         kinds = (weights, weights * y, weights * g, weights * y * g, weights * g * g, np.ones(len(y)))
@@ -60,9 +55,13 @@ class Phases:
         columns += [np.bincount(at, values, count) for values in kinds]
         return cls(np.stack(columns, axis=1).astype(np.float64))
 
+    @cached_property
+    def total(self) -> Floats:
+        return np.asarray(self.sums.sum(0))
+
     @property
     def labels(self) -> int:
-        return int(self.sums[:, LABELS].sum())
+        return int(self.total[LABELS])
 
     @property
     def labeled_clusters(self) -> int:
@@ -70,12 +69,11 @@ class Phases:
 
     def slope(self) -> float:
         """The slope of people on the panel over the labeled turns; 0 where the panel shows no spread."""
-        total = self.sums.sum(0)
-        weight, y, f = total[WEIGHT], total[PEOPLE], total[PANEL_LABELED]
-        spread = total[SQUARE] / weight - (f / weight) ** 2
+        weight, y, f = self.total[WEIGHT], self.total[PEOPLE], self.total[PANEL_LABELED]
+        spread = self.total[SQUARE] / weight - (f / weight) ** 2
         if spread < 1e-12:
             return 0.0
-        return float(np.clip((total[PRODUCT] / weight - y * f / weight**2) / spread, 0.0, STEEPEST))
+        return float(np.clip((self.total[PRODUCT] / weight - y * f / weight**2) / spread, 0.0, STEEPEST))
 
     def residual_sd(self) -> float:
         """What the panel leaves open of people's delta, one label, likeness within clusters included."""
@@ -83,16 +81,14 @@ class Phases:
 
     def _residuals(self, slope: float) -> Floats:
         """(C,): each cluster's share in the error of the labeled mean of r."""
-        total = self.sums.sum(0)
-        r = (total[PEOPLE] - slope * total[PANEL_LABELED]) / total[WEIGHT]
+        r = (self.total[PEOPLE] - slope * self.total[PANEL_LABELED]) / self.total[WEIGHT]
         own = self.sums[:, PEOPLE] - slope * self.sums[:, PANEL_LABELED] - r * self.sums[:, WEIGHT]
-        return np.asarray(own / total[WEIGHT])
+        return np.asarray(own / self.total[WEIGHT])
 
     def _drift(self) -> Floats:
         """(C,): each cluster's share in the error of the panel's mean over all turns."""
-        total = self.sums.sum(0)
-        mean = total[PANEL] / total[TURNS]
-        return np.asarray((self.sums[:, PANEL] - mean * self.sums[:, TURNS]) / total[TURNS])
+        mean = self.total[PANEL] / self.total[TURNS]
+        return np.asarray((self.sums[:, PANEL] - mean * self.sums[:, TURNS]) / self.total[TURNS])
 
     def panel_error(self) -> float:
         """The cluster-robust standard error of the panel's mean over all turns."""
@@ -101,23 +97,22 @@ class Phases:
 
     def people(self, slope: float | None = None) -> MeanEstimate:
         """What people would say of all turns. `slope` 0: people alone; None: tuned."""
-        tuned = self.slope() if slope is None else slope
-        total = self.sums.sum(0)
+        tuned, total = self.slope() if slope is None else slope, self.total
         mean = total[PEOPLE] / total[WEIGHT]
         mean += tuned * (total[PANEL] / total[TURNS] - total[PANEL_LABELED] / total[WEIGHT])
         return self._estimate(mean, self._residuals(tuned) + tuned * self._drift(), tuned)
 
     def bias(self) -> MeanEstimate:
         """How much kinder the panel is than people, over all turns."""
-        slope, total = self.slope(), self.sums.sum(0)
-        mean = total[PANEL] / total[TURNS] - self.people(slope).mean
+        slope = self.slope()
+        mean = self.total[PANEL] / self.total[TURNS] - self.people(slope).mean
         return self._estimate(mean, (1 - slope) * self._drift() - self._residuals(slope), slope)
 
     def _estimate(self, mean: float, shares: Floats, slope: float) -> MeanEstimate:
-        fitted = 1 + (slope > 0)
-        scale = (self.labels - 1) / (self.labels - fitted) if self.labels > fitted else math.nan
-        clusters = len(self.sums)
-        error = math.sqrt(clusters / (clusters - 1) * float((shares**2).sum()) * scale) if clusters > 1 else math.nan
+        fitted, clusters, error = 1 + (slope > 0), len(self.sums), math.nan
+        if clusters > 1 and self.labels > fitted:
+            scale = (self.labels - 1) / (self.labels - fitted)
+            error = math.sqrt(clusters / (clusters - 1) * float((shares**2).sum()) * scale)
         return MeanEstimate(float(mean), error, slope, max(1, self.labeled_clusters - fitted))
 
     def lower(self, alpha: float, slope: float | None = None) -> float:
@@ -135,8 +130,7 @@ class Phases:
         return Phases(np.vstack([self.sums, lost])).people(slope).lower(alpha)
 
 
-@dataclass(frozen=True)
-class MeanEstimate:
+class MeanEstimate(NamedTuple):
     """A mean with its cluster-robust standard error. Unit: as what went in."""
 
     mean: float
@@ -159,8 +153,6 @@ def labels_needed(points: float, residual_sd: float = RESIDUAL_SD) -> int:
     """
     return round((POWER_QUANTILE * 100 * residual_sd / points) ** 2)
 
-
-# -- the score from which people agree with the panel ----------------------------------------------------------------
 
 WISHED_SHARES = (0.7, 0.8, 0.9)
 STEP = 5.0
@@ -204,17 +196,9 @@ def share_lower(won: Floats, weights: Floats, alpha: float) -> float:
 
     Clopper and Pearson's on the effective number of labels (Korn & Graubard 1998): (sum w)^2 / sum w^2.
     """
-    if not len(won):
-        return 0.0
-    count = float(weights.sum() ** 2 / (weights**2).sum())
-    hits = count * float(np.average(won, weights=weights))
-    if hits < 0.5:
-        return 0.0
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if beta_share(middle, hits, count - hits + 1) < alpha else (low, middle)
-    return low
+    count = float(weights.sum() ** 2 / (weights**2).sum()) if len(won) else 0.0
+    hits = count * float(np.average(won, weights=weights)) if len(won) else 0.0
+    return 0.0 if hits < 0.5 else bisect(lambda share: beta_share(share, hits, count - hits + 1) < alpha, 1.0, 50)[0]
 
 
 def beta_share(x: float, a: float, b: float) -> float:

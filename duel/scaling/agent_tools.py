@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import re
 import shlex
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
+from duel.conversation import values
 from duel.errors import ItemError, SourceError
 from duel.scaling import table
 
@@ -27,8 +30,7 @@ def ours() -> list[dict[str, Any]]:
     return found
 
 
-@dataclass(frozen=True)
-class PlannedCall:
+class PlannedCall(NamedTuple):
     """One call of one of our tools, or in a row of the tool that stands for it."""
 
     tool: str
@@ -37,7 +39,7 @@ class PlannedCall:
 
 @dataclass(frozen=True)
 class Toolset:
-    """The tools of a row, and which of them does what ours do."""
+    """The tools of a row, in OpenAI's shape, and which of them does what ours do."""
 
     declared: list[dict[str, Any]] = field(default_factory=ours)
 
@@ -46,18 +48,17 @@ class Toolset:
         """{ours: (theirs, {our argument: theirs})}, by the words of a tool's name and by its arguments."""
         names: dict[str, tuple[str, dict[str, str]]] = {}
         known = table("agent_tools")
-        for mine in ours():
-            own = mine["function"]["name"]
-            for tool in self.declared:
-                spelled = {}
-                for key in _properties(mine):
-                    for name in [name for name in known["spelled"][key].split() if name in _properties(tool)][:1]:
-                        spelled[key] = name
-                words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+", tool["function"]["name"])
-                theirs = {key for key in _required(tool) if not _TOLD.fullmatch(key)}
-                fits = set(_required(mine)) <= spelled.keys() and theirs <= set(spelled.values())
-                if fits and set(known["words"][own].split()) & {word.lower() for word in words}:
-                    names.setdefault(own, (tool["function"]["name"], spelled))
+        for mine, tool in product(ours(), self.declared):
+            own, called = mine["function"]["name"], tool["function"]["name"]
+            (wanted, must), (has, asks) = _arguments(mine), _arguments(tool)
+            spelled = {key: next((name for name in known["spelled"][key].split() if name in has), "") for key in wanted}
+            spelled = {key: name for key, name in spelled.items() if name}
+            words = {word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", called)}
+            fits = {*must} <= spelled.keys() and {key for key in asks if not _TOLD.fullmatch(key)} <= {
+                *spelled.values()
+            }
+            if fits and words.intersection(known["words"][own].split()):
+                names.setdefault(own, (called, spelled))
         return names
 
     def adapted(self, call: PlannedCall) -> PlannedCall:
@@ -72,8 +73,8 @@ class Toolset:
     def spoken(self, call: PlannedCall) -> PlannedCall:
         """The call in these tools' words. Raises ItemError (`schema`) where their schema does not take it."""
         name, spelled = self.names.get(call.tool, (call.tool, {}))
-        known: dict[str, Any] = {tool["function"]["name"]: tool["function"] for tool in self.declared}
-        made = {key: call.tool for key in _required({"function": known.get(name, {})}) if _TOLD.fullmatch(key)}
+        must = [key for tool in self.declared if tool["function"]["name"] == name for key in _arguments(tool)[1]]
+        made = {key: call.tool for key in must if _TOLD.fullmatch(key)}
         made |= {spelled.get(key, key): value for key, value in call.arguments.items()}
         validator = validators(orjson.dumps(self.declared)).get(name)
         if error := next(validator.iter_errors(made), None) if validator else None:
@@ -100,14 +101,12 @@ def shell_form(call: PlannedCall) -> str | None:
     return str(call.arguments["command"]) if call.tool == "bash" else None
 
 
-def _properties(tool: dict[str, Any]) -> dict[str, Any]:
-    found = tool["function"]["parameters"].get("properties")
-    return found if isinstance(found, dict) else {}
-
-
-def _required(tool: dict[str, Any]) -> list[str]:
-    found = tool["function"].get("parameters", {}).get("required")
-    return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
+def _arguments(tool: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What a tool takes, and what of it must be there."""
+    schema = values.table(tool["function"].get("parameters"))
+    must = schema.get("required")
+    names = must if isinstance(must, list) else []
+    return values.table(schema.get("properties")), [name for name in names if isinstance(name, str)]
 
 
 def of_file(path: Path) -> Toolset:
@@ -122,12 +121,12 @@ def of_file(path: Path) -> Toolset:
         raise SourceError("cannot be read", where=path, value=error, hint=_LISTING) from None
     declared: dict[str, dict[str, Any]] = {}
     for listing in listings:
-        if isinstance(listing, dict) and (refusal := listing.get("error")):
-            told = refusal.get("message") if isinstance(refusal, dict) else refusal
+        if refusal := values.table(listing).get("error"):
+            told = values.table(refusal).get("message", refusal)
             what = "the server answered with an error and lists no tools"
             raise SourceError(what, where=path, value=told, hint=_LISTING)
         for key in ("result", "tools"):
-            listing = listing.get(key, listing) if isinstance(listing, dict) else listing
+            listing = values.table(listing).get(key, listing)
         declared |= {tool["function"]["name"]: tool for tool in envelopes(listing)}
     tools = Toolset([*declared.values()])
     if "bash" not in tools.names:
@@ -139,9 +138,9 @@ def of_file(path: Path) -> Toolset:
 def envelopes(tools: Any) -> list[dict[str, Any]]:
     """Declared tools in OpenAI's shape, whether they had the envelope, Anthropic's or MCP's schema, or neither."""
     found = []
-    for tool in tools if isinstance(tools, list) else []:
-        function = tool.get("function", tool) if isinstance(tool, dict) else {}
-        if isinstance(function, dict) and isinstance(function.get("name"), str):
+    for tool in values.tables(tools):
+        function = values.table(tool.get("function", tool))
+        if isinstance(function.get("name"), str):
             schemas = (function.get(key) for key in ("parameters", "input_schema", "inputSchema"))
             parameters = next((schema for schema in schemas if isinstance(schema, dict)), {})
             plain = {"name": function["name"], "description": str(function.get("description") or "")}
@@ -155,11 +154,10 @@ def validators(tools: bytes) -> dict[str, Any]:
     import jsonschema_rs
 
     found: dict[str, Any] = {}
-    for tool in orjson.loads(tools):
-        function = tool.get("function") if isinstance(tool, dict) else None
-        if isinstance(function, dict) and isinstance(function.get("name"), str):
-            try:
+    for tool in values.tables(orjson.loads(tools)):
+        function = values.table(tool.get("function"))
+        if isinstance(function.get("name"), str):
+            found[function["name"]] = None
+            with suppress(ValueError, TypeError):
                 found[function["name"]] = jsonschema_rs.validator_for(function.get("parameters") or {})
-            except (ValueError, TypeError):
-                found[function["name"]] = None
     return found

@@ -22,9 +22,8 @@ from duel.command import say
 from duel.errors import SettingsError, SourceError
 from duel.exports import card, formats, splits
 from duel.exports.dataset import Export, Written, write_format
-from duel.exports.example import Division, Dropped, Example
+from duel.exports.example import Division, Dropped, Example, Handover
 from duel.exports.formats import Format
-from duel.exports.handover import Handover
 from duel.exports.lengths import Measure
 from duel.processes import spread
 from duel.scaling import diversity, row_checks

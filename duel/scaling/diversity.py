@@ -31,7 +31,7 @@ _NAME = re.compile(r"\b\w*(?:[A-Z_./]\w*)+\b|[\w-]+(?:[./]\w+)+|\b\w*\d\w*\b")
 def varied(rows: Iterable[ScaledRow], drops: LeftOut) -> Iterator[ScaledRow]:
     """Without requests that say the same in nearly the same words, and without more of one frame than its share."""
     rows = list(rows)
-    alike = duplicates.similar_groups([duplicates.hashed_words(request_of(row)) for row in rows], NEAR)
+    alike = duplicates.similar_groups([duplicates.hashed_words(row.request()) for row in rows], NEAR)
     frames: Counter[str] = Counter()
     most = max(1, int(FRAME_SHARE * len(rows)))
     for place, row in enumerate(rows):
@@ -46,7 +46,7 @@ def varied(rows: Iterable[ScaledRow], drops: LeftOut) -> Iterator[ScaledRow]:
 
 
 def figures(rows: Sequence[ScaledRow]) -> dict[str, float]:
-    requests = [request_of(row) for row in rows]
+    requests = [row.request() for row in rows]
     words = [re.findall(r"\w+|[^\w\s]", text.lower()) for text in requests]
     pairs = [pair for text in words for pair in pairwise(text)]
     near = duplicates.similar_groups([duplicates.hashed_words(text) for text in requests], NEAR)
@@ -63,20 +63,13 @@ def figures(rows: Sequence[ScaledRow]) -> dict[str, float]:
 
 
 def missed(found: dict[str, float]) -> list[str]:
-    return [
-        f"{name} is {found[name]:g}, wanted is {low:g} to {high:g}"
-        for name, (low, high) in WANTED.items()
-        if not low <= found[name] <= high
-    ]
-
-
-def request_of(row: ScaledRow) -> str:
-    return next(message.content for message in row.messages if message.role == "user")
+    told = {name: f"{name} is {found[name]:g}, wanted is {low:g} to {high:g}" for name, (low, high) in WANTED.items()}
+    return [told[name] for name, (low, high) in WANTED.items() if not low <= found[name] <= high]
 
 
 def frame_of(row: ScaledRow) -> str:
     """A request without what is particular to it: the names that its plan put in, and whatever else looks like one."""
-    text = request_of(row)
+    text = row.request()
     for name in sorted(row.made.get("names", ()), key=len, reverse=True):
         text = text.replace(name, "X")
     return _NAME.sub("X", text).replace("`", "").lower()
@@ -90,9 +83,8 @@ def _self_bleu(texts: list[list[str]]) -> float:
         total = 0.0
         for of_length in grams:
             best: Counter[tuple[str, ...]] = Counter()
-            for other, counts in enumerate(of_length):
-                if other != own:
-                    best |= counts & of_length[own]
+            for other in (*of_length[:own], *of_length[own + 1 :]):
+                best |= other & of_length[own]
             total += log((sum(best.values()) + 1e-9) / max(1, sum(of_length[own].values())))
         scores.append(exp(total / 4))
     return sum(scores) / max(1, len(scores))

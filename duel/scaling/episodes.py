@@ -46,7 +46,7 @@ async def drafts(
     workspace: Workspace,
     settings: Settings,
     places: Sequence[str],
-    count: int,
+    tries: int,
     seed: int,
     drops: LeftOut,
     tools: Toolset,
@@ -57,8 +57,8 @@ async def drafts(
     starts = [start_of(place) for place in places] or bundled()
     executor = await opened(workspace, settings, offline=offline)
     try:
-        say(f"carrying out {count:,} plans with {executor.describe()} …")
-        return await rows(executor, starts, count, seed, drops, tools)
+        say(f"carrying out {tries:,} plans with {executor.describe()} …")
+        return await rows(executor, starts, tries, seed, drops, tools)
     finally:
         await executor.close()
 
@@ -129,12 +129,7 @@ async def _edit(state: State, asked: dict[str, Any], path: str) -> Seen:
 
 
 async def rows(
-    executor: Executor,
-    starts: Sequence[tuple[Start, str]],
-    tries: int,
-    seed: int,
-    drops: LeftOut,
-    tools: Toolset,
+    executor: Executor, starts: Sequence[tuple[Start, str]], tries: int, seed: int, drops: LeftOut, tools: Toolset
 ) -> list[ScaledRow]:
     """The rows of as many plans as pass every gate, in the order in which they were drawn."""
     made: list[ScaledRow] = []

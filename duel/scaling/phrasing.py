@@ -22,7 +22,6 @@ from duel.bookkeeping import LeftOut
 from duel.calls import Occurrences, Request
 from duel.errors import ItemError
 from duel.records import Commit, Message
-from duel.scaling import diversity
 from duel.scaling.scaled_rows import ScaledRow
 from duel.settings import Settings
 
@@ -98,7 +97,7 @@ class PhrasedRow:
                 if not problem:
                     return said
                 ask.reject(reply, problem)
-            raise ItemError(problem, diversity.request_of(self.draft))
+            raise ItemError(problem, self.draft.request())
 
         if self.refused:  # in an earlier round
             return False

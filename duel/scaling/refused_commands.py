@@ -26,10 +26,9 @@ _SHELL_KEYS = ("command", "cmd", "script", "keystrokes", "commands")
 
 
 def commands_in(calls: list[AgentCall]) -> Iterator[str]:
-    for call in calls:
-        for key in _SHELL_KEYS:
-            value = call.arguments.get(key)
-            yield from [value] if isinstance(value, str) else (v for v in value or () if isinstance(v, str))
+    for value in (call.arguments.get(key) for call in calls for key in _SHELL_KEYS):
+        parts = value if isinstance(value, list) else [value]
+        yield from (part for part in parts if isinstance(part, str))
 
 
 @cache
@@ -40,7 +39,8 @@ def _scanner() -> Any:
 
 
 def reason(command: str) -> str:
-    script = shell.parse(command)
+    """Why nobody should learn this command; "" where it is none of a known kind."""
+    script, refused = shell.parse(command), table("refused_commands")
     names = {found.name for found in script.commands}
     if names - _DATA:
         for rule in _scanner().scan(command.encode("utf-8", "replace")).matching_rules:
@@ -49,22 +49,14 @@ def reason(command: str) -> str:
                 return str(told["reason"])
         if _FORK_BOMB.search(command):
             return "a fork bomb"
-    return next((why for found in script.commands if (why := _of_command(found))), "")
-
-
-def _of_command(command: shell.Command) -> str:
-    refused = table("refused_commands")
-    for known in refused["writes"]:
-        if any(re.search(known["file"], target) for target in command.writes):
-            return str(known["reason"])
-    if command.name in _DATA - {"sed"}:
-        return ""
-    words = command.words
-    recursive = any(map(_RECURSIVE.fullmatch, words))
-    if command.name in {"rm", "chmod", "chown"} and recursive and any(map(_ROOTS.fullmatch, words)):
-        return "a system is destroyed"
-    text = " ".join(words)
-    for known in refused["words"]:
-        if re.fullmatch(known["name"], command.name) and re.search(known["words"], text, re.IGNORECASE):
-            return str(known["reason"])
+    for found in script.commands:
+        why = [known for known in refused["writes"] if any(re.search(known["file"], path) for path in found.writes)]
+        if found.name not in _DATA - {"sed"}:
+            recursive = any(map(_RECURSIVE.fullmatch, found.words)) and any(map(_ROOTS.fullmatch, found.words))
+            if not why and recursive and found.name in {"rm", "chmod", "chown"}:
+                return "a system is destroyed"
+            named = [known for known in refused["words"] if re.fullmatch(known["name"], found.name)]
+            why += [known for known in named if re.search(known["words"], " ".join(found.words), re.IGNORECASE)]
+        if why:
+            return str(why[0]["reason"])
     return ""

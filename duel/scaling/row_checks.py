@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import orjson
 
@@ -25,7 +25,7 @@ from duel.audit.contamination import Benchmarks
 from duel.conversation.model import AgentCall
 from duel.errors import ItemError
 from duel.exports.example import Dropped
-from duel.exports.quality import Scrubber
+from duel.exports.quality import scrubber
 from duel.history import estimate_tokens
 from duel.processes import spread
 from duel.scaling import code_pairs, refused_commands
@@ -74,13 +74,7 @@ class ReadRow(NamedTuple):
     words: NDArray[np.uint32]
 
 
-class RowBatch(NamedTuple):
-    """Lines of one file; `first` is the number of the first one."""
-
-    kind: Kind
-    file: str
-    first: int
-    lines: list[bytes]
+RowBatch: TypeAlias = tuple[Kind, str, int, list[bytes]]  # source, file, number of the first line, lines
 
 
 class ReadBatch(NamedTuple):
@@ -119,7 +113,7 @@ def _batches(files: Sequence[tuple[Kind, Path]]) -> Iterator[RowBatch]:
         number = 1
         with path.open("rb") as file:
             while (lines := file.readlines(BATCH_BYTES)) or number == 1:
-                yield RowBatch(kind, path.name, number, lines)
+                yield kind, path.name, number, lines
                 number += len(lines) or 1
 
 
@@ -132,18 +126,19 @@ def _prepare(*given: Any) -> None:
 
 
 def _batch(batch: RowBatch) -> ReadBatch:
+    kind, file, first, lines = batch
     found: list[ReadRow | Dropped] = []
     noticed, scrubbed = Counter[str](), Counter[str]()
-    for number, line in enumerate(batch.lines, batch.first):
-        name = f"{batch.kind}/{batch.file}:{number}"
+    for number, line in enumerate(lines, first):
+        name = f"{kind}/{file}:{number}"
         try:
             row = ScaledRow.of_line(line)
             name = row.id
-            if row.source.kind != batch.kind:
-                raise ItemError("damaged", f"a row of {row.source.kind} among those of {batch.kind}")
+            if row.source.kind != kind:
+                raise ItemError("damaged", f"a row of {row.source.kind} among those of {kind}")
             row, calls = _checks(row)
         except ItemError as error:
-            found.append(Dropped(name, batch.kind, error.reason, error.what))
+            found.append(Dropped(name, kind, error.reason, error.what))
             continue
         text, origin = row.text(), (row.source.name, row.source.revision)
         known = digest(text.encode("utf-8", "replace"))
@@ -154,7 +149,7 @@ def _batch(batch: RowBatch) -> ReadBatch:
         scrubbed.update(_checks.scrubbed)
     nothing = duplicates.hashed_words("")
     bands = bands_of([nothing if isinstance(one, Dropped) else one.words for one in found])
-    return ReadBatch(batch.kind, batch.file, found, bands, noticed, scrubbed)
+    return ReadBatch(kind, file, found, bands, noticed, scrubbed)
 
 
 def digest(text: bytes) -> bytes:
@@ -189,20 +184,17 @@ class RowChecks:
             self.notes[f"block of code {'that parses' if parses else 'in a language without a check'}"] += 1
         if not secrets.scrub("\n".join(_leaves([message.model_dump() for message in said]))).counts:
             return row, calls  # one search of all texts: eleven of the short ones took three times as long
-        scrubber = Scrubber(self.key)  # of this row alone: it keeps every text that it has seen
-        [clean] = scrubber.step([row.example()])
-        self.scrubbed = scrubber.counts
+        scrubbing = scrubber(self.key)  # of this row alone
+        [clean] = scrubbing.step([row.example()])
+        self.scrubbed = scrubbing.counts
         return row.model_copy(update={"messages": list(clean.messages)}), calls
 
     def _rights(self, row: ScaledRow) -> None:
         if why := licenses.refused(row.source.license, self.settings):
             raise ItemError("license", why)
-        task = next((message.content for message in row.messages if message.role == "user"), "")
-        why = self.benchmarks.reason(row.value("instance"), row.value("repository"), row.value("commit"), task)
-        for message in row.messages:
-            if not why and "def " in message.content:
-                why = self.benchmarks.of_functions(message.content)
-        if why:
+        texts = [message.content for message in row.messages if "def " in message.content]
+        known = row.value("instance"), row.value("repository"), row.value("commit"), row.request()
+        if why := self.benchmarks.reason(*known) or next(filter(None, map(self.benchmarks.of_functions, texts)), ""):
             raise ItemError("contaminated", why)
 
     def _text(self, role: str, text: str) -> None:

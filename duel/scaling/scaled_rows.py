@@ -78,11 +78,15 @@ class ScaledRow(BaseModel):
         """Every tool call, native or as a bash block. Raises ItemError where they cannot be told apart."""
         return [call for e in dialogue.parse(self.messages) if isinstance(e, AgentReply) for call in e.calls]
 
+    def request(self) -> str:
+        """What the user says first; "" where nobody does."""
+        return next((message.content for message in self.messages if message.role == "user"), "")
+
     def text(self) -> str:
         """What rows are compared by: all that is said and called, but for the system prompt."""
         said = [message for message in self.messages if message.role != "system"]
-        extras = [orjson.dumps(calls).decode() for m in said if (calls := (m.model_extra or {}).get("tool_calls"))]
-        return "\n".join([*(message.content for message in said), *extras])
+        calls = [calls for message in said if (calls := (message.model_extra or {}).get("tool_calls"))]
+        return "\n".join([*(message.content for message in said), *(orjson.dumps(made).decode() for made in calls)])
 
     def tied_by(self) -> list[str]:
         """What ties it to other rows: its groups in canonical form, its own id and its parent's."""

@@ -23,6 +23,7 @@ from duel.command import say
 from duel.errors import ItemError, printable
 from duel.file_sums import Snapshot
 from duel.records import Answer, Commit, Prompt, Score
+from duel.sections import SampleSection
 from duel.settings import Settings
 from duel.sources.parquet_tables import ParquetTable
 from duel.workspace import PROMPTS_PER_FILE, Workspace
@@ -76,8 +77,7 @@ class Output:
     workspace: Workspace
     settings: Settings
     made_with: str
-    asked: dict[str, Any]
-    """What a later run compares and takes over: `sample` as it was drawn, `configured` as chain.toml had it."""
+    configured: SampleSection  # as chain.toml alone has it: a later run takes over the draw while that stays the same
     written: dict[str, str] = field(default_factory=dict)  # hash by path within the workspace
     huge: dict[str, int] = field(default_factory=dict)
     """Tokens of each pull request that is too large for the challenger's prompt."""
@@ -146,9 +146,20 @@ class Output:
                     _move(path, self.workspace.attic / "prompt" / path.name)
 
     def finish(self, summary: dict[str, Any]) -> None:
-        self._save(self.workspace.report / "hugePR.md", huge_page(self.huge, self.settings).encode())
+        page = (
+            "# Pull requests too large for the challenger's prompt\n\n"
+            f"A pull request may take {pull.token_limit(self.settings):,} tokens (estimated), half of `max_model_len`."
+            " Those listed here are skipped by every later stage, as `exclude_ids` are.\n\n"
+        )
+        page += "| instance_id | tokens |\n|---|---:|\n" if self.huge else "None in this draw.\n"
+        for name, tokens in sorted(self.huge.items(), key=lambda row: (-row[1], row[0])):
+            cell = re.sub(r"[`|\\]", "?", printable(name, 120))
+            page += f"| `{cell}` | {tokens:,} |\n"
+        self._save(self.workspace.report / "hugePR.md", page.encode())
         self._save(self.workspace.report / "sampling.json", orjson.dumps(summary, option=_PAGE))
-        mark = {"made_with": self.made_with, "files": self.written, **self.asked}
+        asked = {"sample": self.settings.sample, "configured": self.configured}
+        mark = {"made_with": self.made_with, "files": self.written}
+        mark |= {name: sample.model_dump(mode="json") for name, sample in asked.items()}
         self.workspace.save(_mark(self.workspace), orjson.dumps(mark))
 
     def _save(self, path: Path, data: bytes) -> None:
@@ -157,21 +168,6 @@ class Output:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.workspace.root).as_posix()
-
-
-def huge_page(huge: dict[str, int], settings: Settings) -> str:
-    page = (
-        "# Pull requests too large for the challenger's prompt\n\n"
-        f"A pull request may take {pull.token_limit(settings):,} tokens (estimated), half of `max_model_len`. Those"
-        " listed here are skipped by every later stage, as `exclude_ids` are.\n\n"
-    )
-    if not huge:
-        return page + "None in this draw.\n"
-    page += "| instance_id | tokens |\n|---|---:|\n"
-    for name, tokens in sorted(huge.items(), key=lambda row: (-row[1], row[0])):
-        cell = re.sub(r"[`|\\]", "?", printable(name, 120))
-        page += f"| `{cell}` | {tokens:,} |\n"
-    return page
 
 
 def take_over(workspace: Workspace, answers_per_dir: int) -> None:

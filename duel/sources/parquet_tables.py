@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
@@ -99,7 +99,7 @@ class HubTable:
             token=hub_token(workspace.root) or None,
             library_name="duel-curation",
         )
-        _be_patient(sleep)
+        huggingface_hub.set_client_factory(partial(_patient_client, sleep))
 
     @cached_property
     def revision(self) -> str:
@@ -253,37 +253,33 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float:
         return DEFAULT_WAIT_S
 
 
-def _be_patient(sleep: Callable[[float], None]) -> None:
-    """Let every request of the client wait out 429s: one place for metadata, trees and files alike.
+def _patient_client(sleep: Callable[[float], None]) -> Any:
+    """A client whose every request waits out 429s: one place for metadata, trees and files alike.
 
     The client's own retries differ from call to call (none for a revision, five for a file) and say nothing a user can
     read.
     """
-    import huggingface_hub
     from huggingface_hub.utils._http import default_client_factory
 
-    def factory() -> Any:
-        client = default_client_factory()
-        send = client.send
+    client = default_client_factory()
+    send = client.send
 
-        def send_and_wait(request: Any, **options: Any) -> Any:
-            waits = 0
-            while (response := send(request, **options)).status_code == 429:
-                seconds = seconds_to_wait(response.headers)
-                response.close()
-                waits += 1
-                if waits > MAX_WAITS:  # raised here, since the client would go on waiting by itself
-                    what = "the Hub still answers 429 after every wait that it asked for"
-                    hint = "set HF_TOKEN for a higher limit, or run the same command later: what was downloaded is kept"
-                    raise SourceError(what, where=request.url.host, hint=hint)
-                say(f"the Hub's rate limit is reached: going on in {seconds:.0f} s (wait {waits} of {MAX_WAITS})")
-                sleep(seconds)
-            return response
+    def send_and_wait(request: Any, **options: Any) -> Any:
+        waits = 0
+        while (response := send(request, **options)).status_code == 429:
+            seconds = seconds_to_wait(response.headers)
+            response.close()
+            waits += 1
+            if waits > MAX_WAITS:  # raised here, since the client would go on waiting by itself
+                what = "the Hub still answers 429 after every wait that it asked for"
+                hint = "set HF_TOKEN for a higher limit, or run the same command later: what was downloaded is kept"
+                raise SourceError(what, where=request.url.host, hint=hint)
+            say(f"the Hub's rate limit is reached: going on in {seconds:.0f} s (wait {waits} of {MAX_WAITS})")
+            sleep(seconds)
+        return response
 
-        client.send = send_and_wait  # type: ignore[method-assign]
-        return client
-
-    huggingface_hub.set_client_factory(factory)
+    client.send = send_and_wait  # type: ignore[method-assign]
+    return client
 
 
 @contextmanager

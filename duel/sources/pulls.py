@@ -32,7 +32,6 @@ _CHANGED = re.compile(r"^\+\+\+ b/([^\t\r\n]+)", re.MULTILINE)
 
 
 class Head(NamedTuple):
-    repo: str
     base_commit: str
     problem_statement: str
     license: str

@@ -1,6 +1,6 @@
 """The draw: distinct pull requests out of the drawn files, one rollout each, one turn a rollout.
 
-Stage one draws files in proportion to their rows (`duel.sources.draw`). Stage two pools the pull requests of these
+Stage one draws files in proportion to their rows (`draw_files`). Stage two pools the pull requests of these
 files, each with the same chance however many rollouts it has; of a pull request `per_instance` eligible rollouts are
 drawn uniformly, of a rollout one eligible turn, by `weights` where there are any. A pull request that straddles two
 files is pooled once. Every choice is a hash of the seed and of what is chosen from, so neither the order of the work
@@ -12,24 +12,26 @@ files are estimated from the drawn ones. A `per_repo` cap, refused pull requests
 are not in it.
 """
 
-import bisect
-from collections import Counter
+import hashlib
+from bisect import bisect_right, insort
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import chain
+from itertools import accumulate, chain, groupby
 from math import prod
 from pathlib import Path
 from threading import Thread
 
+from duel import shell, turn
 from duel.bookkeeping import LeftOut
+from duel.conversation import shown_output
 from duel.errors import DuelError, ItemError, printable
 from duel.records import Message, Prompt, Source
 from duel.settings import Settings
-from duel.sources import draw, rollouts
-from duel.sources.draw import chance
+from duel.sources import rollouts
 from duel.sources.parquet_tables import ParquetTable
 from duel.sources.rollouts import Rollout
 from duel.spill import Spill, Spilled
@@ -40,6 +42,112 @@ LISTED_ROWS = 1000
 NEWEST = 64
 # Files of the first candidates that are downloaded at a time, while others are read.
 FETCHES = 4
+
+
+def chance(*parts: object) -> float:
+    """A number in [0, 1) made of `parts` alone: the same on every machine and in whatever order the work is done."""
+    text = "\x1f".join(map(str, parts)).encode("utf-8", "surrogatepass")
+    return (int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 11) / 2**53
+
+
+def shuffled(seed: int, what: str, names: Collection[str]) -> list[str]:
+    """`names` in a random order of their own: a name keeps its place among the others when more are added."""
+    return sorted(names, key=lambda name: (chance(seed, what, name), name))
+
+
+def draw_files(names: Collection[str], wanted: int, seed: int, rows: Callable[[str], int]) -> Iterator[str]:
+    """Draw `wanted` files without replacement, each draw in proportion to the rows of the files that are left.
+
+    `rows(name)` may cost a download, so it is asked of few files only: candidates come in a random order, and one is
+    accepted with probability rows / most rows seen, else it goes back to the end. Where nearly all files are equally
+    long, as in the dataset, that looks at little more than `wanted` files and is exactly the draw by rows; the first
+    `wanted` candidates are looked at before any is decided on, so that a short one does not pass for a long one.
+    Files without rows are never drawn.
+    """
+    queue = deque(shuffled(seed, "file", names))
+    most = max((rows(name) for name in list(queue)[:wanted]), default=0) if len(queue) > wanted else 0
+    attempt = 0
+    while queue and wanted:
+        attempt += 1
+        name = queue.popleft()
+        count = rows(name)
+        most = max(most, count)
+        if count and (len(queue) < wanted or chance(seed, "accept", name, attempt) * most < count):
+            wanted -= 1
+            yield name
+        elif count:
+            queue.append(name)
+
+
+def odds(weights: Sequence[float], wanted: int) -> list[float]:
+    """The chance of each to be among `wanted`, in proportion to its weight (positive); they add up to `wanted`.
+
+    Whatever would be above 1 is drawn for certain, and the others share what is left.
+    """
+    certain: set[int] = set()
+    while True:
+        total = sum(weight for place, weight in enumerate(weights) if place not in certain)
+        share = (wanted - len(certain)) / total if total else 0.0
+        sure = {place for place, weight in enumerate(weights) if place not in certain and weight * share >= 1}
+        if not sure:
+            return [1.0 if place in certain else weight * share for place, weight in enumerate(weights)]
+        certain |= sure
+
+
+def systematic(chances: Sequence[float], at: float) -> list[int]:
+    """The places drawn: at `at` (in [0, 1)) and every 1 behind it on the sums of `chances` (Madow 1949).
+
+    Each place is drawn with exactly its chance, none twice, and as many as the chances add up to.
+    """
+    sums = list(accumulate(chances))
+    return [min(bisect_right(sums, at + step), len(sums) - 1) for step in range(round(sums[-1]))]
+
+
+def phases(messages: Sequence[Message]) -> dict[int, str]:
+    """The phase of each reply, by its place: "before" the first edit, "at" it, "after" it."""
+    found: dict[int, str] = {}
+    phase = "before"
+    for place, message in enumerate(messages):
+        if message.role == "assistant":
+            if phase != "before":
+                phase = "after"
+            elif shell.style(turn.command(message.content)) == "edit":
+                phase = "at"
+            found[place] = phase
+    return found
+
+
+def kinds(messages: Sequence[Message], changed: Collection[str]) -> dict[int, set[str]]:
+    """By place, what `[sample] weights` may name of a reply: its phase, "failed", "first-read".
+
+    `changed` are the paths that the pull request changes; the first turn that reads or searches one of them by name is
+    the "first-read".
+    """
+    found: dict[int, set[str]] = {place: {phase} for place, phase in phases(messages).items()}
+    unread = bool(changed)
+    for place, names in found.items():
+        command = turn.command(messages[place].content)
+        behind = messages[place + 1] if place + 1 < len(messages) else None
+        if behind is not None and behind.role == "user" and shown_output.shown(behind.content, command).failed:
+            names.add("failed")
+        script = shell.parse(command)
+        if unread and shell.style(script) in {"read", "search"}:
+            words = {word.removeprefix("./") for one in script.commands for word in one.words[1:]}
+            if any(word == path or word.endswith(f"/{path}") for word in words for path in changed):
+                names.add("first-read")
+                unread = False
+    return found
+
+
+def without_loops(turns: Sequence[tuple[int, int]], messages: Sequence[Message]) -> list[tuple[int, int]]:
+    """The turns whose history does not go in circles: judges gave such turns 0.58 where others had 0.67."""
+    commands = [turn.blocks(message.content) if message.role == "assistant" else [] for message in messages]
+    return [(number, index) for number, index in turns if not loops([*chain.from_iterable(commands[:index])])]
+
+
+def loops(commands: Sequence[str]) -> bool:
+    same_in_a_row = max((len([*run]) for _, run in groupby(commands)), default=0)
+    return same_in_a_row >= 4 or (len(commands) >= 4 and 2 * len({*commands}) <= len(commands))
 
 
 @dataclass(frozen=True)
@@ -108,10 +216,10 @@ class Pool:
     def _consider(self, rollout: Rollout) -> str:
         """Why its turns are not of those that are asked for; "" where it is a candidate."""
         sample, turns = self.settings.sample, list[tuple[int, int]]()
-        if sample.skip_loops and not (turns := draw.without_loops(rollout.turns(), rollout.messages())):
+        if sample.skip_loops and not (turns := without_loops(rollout.turns(), rollout.messages())):
             return "loops"
         if sample.phase:
-            known = draw.phases(rollout.messages())
+            known = phases(rollout.messages())
             turns = [(number, index) for number, index in turns or rollout.turns() if known[index] == sample.phase]
             if not turns:
                 return "other-phase"
@@ -122,7 +230,7 @@ class Pool:
             said = [{"role": role, "content": content} for role, content in rollout.said()]
             of = rollout.file, rollout.row, rollout.instance_id, rollout.repo, rollout.exit_status
             kept = [DrawnTurn(rank, *of, n, self.spill.put(said[: at + 1]), share) for n, at, share in drawn]
-            bisect.insort(best, kept, key=lambda kept: kept[0].rank)
+            insort(best, kept, key=lambda kept: kept[0].rank)
             self.best[rollout.instance_id] = best[: sample.per_instance]
         self.eligible[rollout.instance_id] += 1
         return ""
@@ -132,18 +240,18 @@ class Pool:
         sample = self.settings.sample
         wanted, of = min(sample.per_rollout, len(turns)), (rollout.file, rollout.row)
         if sample.weights:
-            named = draw.kinds(rollout.messages(), self.changed.get(rollout.instance_id, ()))
+            named = kinds(rollout.messages(), self.changed.get(rollout.instance_id, ()))
             weights = [prod(w for kind, w in sample.weights.items() if kind in named[index]) for _, index in turns]
-            chances = draw.odds(weights, wanted)
-            places = draw.systematic(chances, chance(sample.seed, "weighted turn", *of))
+            chances = odds(weights, wanted)
+            places = systematic(chances, chance(sample.seed, "weighted turn", *of))
             return [(*turns[place], chances[place]) for place in places]
         left = list(turns)
         for number in range(wanted):
             left.pop(int(chance(sample.seed, "turn", *of, *([number] if number else [])) * len(left)))
-        return [(*turn, wanted / len(turns)) for turn in turns if turn not in left]
+        return [(*one, wanted / len(turns)) for one in turns if one not in left]
 
     def candidates(self) -> Iterator[DrawnTurn]:
-        for instance_id in draw.shuffled(self.settings.sample.seed, "pull request", self.best):
+        for instance_id in shuffled(self.settings.sample.seed, "pull request", self.best):
             yield from chain.from_iterable(self.best[instance_id])
 
 
@@ -169,7 +277,7 @@ def fill(
                     pulls.fetch(name)
 
     fetching = ThreadPoolExecutor(FETCHES)
-    first = draw.shuffled(sample.seed, "file", table.sizes)[: sample.files]
+    first = shuffled(sample.seed, "file", table.sizes)[: sample.files]
     coming = {name: fetching.submit(table.fetch, name) for name in first if table.missing(name)}
     beside = Thread(target=fetch_pulls, daemon=True)  # an interrupted run does not wait for the end of a large file
     beside.start()
@@ -179,13 +287,13 @@ def fill(
         path = coming[name].result() if name in coming else table.fetch(name)
         return rollouts.check(path, name).rows
 
-    def read_file(name: str) -> None:
-        for rollout in rollouts.read(table.fetch(name), name, sample):
-            pool.add(rollout)
-        say(f"read {printable(name, 120)}: {rows(name):,} rows, {len(pool.best):,} pull requests so far")
-
+    drawn: list[str] = []
     try:
-        drawn = draw.draw_files(table.sizes, sample.files, sample.seed, rows, read_file)
+        for name in draw_files(table.sizes, sample.files, sample.seed, rows):
+            drawn.append(name)
+            for rollout in rollouts.read(table.fetch(name), name, sample):
+                pool.add(rollout)
+            say(f"read {printable(name, 120)}: {rows(name):,} rows, {len(pool.best):,} pull requests so far")
     finally:
         fetching.shutdown(cancel_futures=True)
     beside.join()
@@ -198,22 +306,22 @@ def fill(
 
 def prompts(turns: Sequence[DrawnTurn], pool: Pool, looked_at: int) -> Iterator[Prompt]:
     """A prompt a turn; `looked_at` pooled pull requests were looked at before there were enough."""
-    for turn in turns:
-        rollout = min(1.0, pool.settings.sample.per_instance / max(1, pool.eligible[turn.instance_id]))
-        probability = pool.file_odds[turn.file] * looked_at / len(pool.best) * rollout * turn.share
-        *history, last = turn.said()
+    for drawn in turns:
+        rollout = min(1.0, pool.settings.sample.per_instance / max(1, pool.eligible[drawn.instance_id]))
+        probability = pool.file_odds[drawn.file] * looked_at / len(pool.best) * rollout * drawn.share
+        *history, last = drawn.said()
         yield Prompt(
-            instance_id=turn.instance_id,
-            repo=turn.repo,
+            instance_id=drawn.instance_id,
+            repo=drawn.repo,
             messages=history,
             assistant=last.content,
-            turn=turn.turn,
+            turn=drawn.turn,
             source=Source(
                 dataset=pool.table.name,
                 revision=pool.table.revision,
-                file=turn.file,
-                row=turn.row,
-                exit_status=turn.exit_status,
+                file=drawn.file,
+                row=drawn.row,
+                exit_status=drawn.exit_status,
                 probability=float(f"{probability:.6g}"),
             ),
         )

@@ -20,8 +20,7 @@ from pathlib import Path
 from duel.bookkeeping import Result
 from duel.calls.seats import Share
 from duel.cluster import ray_engine, shards
-from duel.cluster.allotment import Allotment
-from duel.cluster.ray_engine import Ended
+from duel.cluster.ray_engine import Allotment, Ended
 from duel.cluster.shards import Shard
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN
@@ -57,9 +56,8 @@ def run(
 
     allotment = Allotment(parts, budget, Share(Path(settings.endpoint.share)) if settings.endpoint.share else None)
     with workspace.lock("cluster", "duel cluster run"), ray_engine.connected(address, workers or os.cpu_count() or 1):
-        engine = ray_engine.Engine(plan, str(workspace.root), allotment, flags, say_ended)
-        code = engine.run()
+        code, codes = ray_engine.run_all(plan, str(workspace.root), allotment, flags, say_ended)
     if code not in (EXIT_FINISHED, EXIT_OPEN):
-        return Result("cluster", code, engine.codes)
+        return Result("cluster", code, codes)
     merged = shard.merge(workspace, settings, offline=offline)
     return Result("cluster", max(code, merged.exit_code), merged.found)

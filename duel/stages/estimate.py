@@ -11,7 +11,7 @@ from duel.bookkeeping import Stage
 from duel.calls import Request
 from duel.judging import rubric
 from duel.records import Answer, Commit, Message, Side
-from duel.refining import rewrites
+from duel.refining.rewrites import panel_settings
 from duel.settings import Settings
 from duel.stages import audit, choose
 from duel.stages.asking import OpenTurn
@@ -129,10 +129,10 @@ def rewritten(turns: Sequence[PlannedTurn], settings: Settings) -> Iterator[Open
 def rewrite_votes(item: str, answer: Answer, own: str, settings: Settings, place: int) -> list[Request]:
     """The votes on a rewrite of `own`: by coaches, by held-out judges against king and parent, and on the control."""
     opponent = answer.king if settings.duel.mode == 2 else answer.assistant
-    pair, deciding = rubric.JudgedPair(item, answer.messages, opponent, own + "."), rewrites.deciding(settings)
+    pair, deciding = rubric.JudgedPair(item, answer.messages, opponent, own + "."), panel_settings(settings, "king")
     control = [replace(pair, challenger=own)] * (place < settings.refine.control)
     decided = [vote for each in (pair, replace(pair, opponent=own), *control) for vote in votes(each, deciding)]
-    return votes(pair, rewrites.coaching(settings)) + decided
+    return votes(pair, panel_settings(settings, "coach")) + decided
 
 
 def votes(pair: rubric.JudgedPair, settings: Settings) -> list[Request]:

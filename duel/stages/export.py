@@ -19,8 +19,7 @@ from duel.bookkeeping import Result
 from duel.command import say
 from duel.exports import card, duels, formats, lengths, push, quality, splits, trajectories
 from duel.exports.dataset import Export
-from duel.exports.example import Example
-from duel.exports.handover import Handover
+from duel.exports.example import Example, Handover
 from duel.settings import Settings
 from duel.stages.opening import options
 from duel.workspace import Workspace
@@ -37,7 +36,7 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
     measure = lengths.Measure(tokens, asked.fit, asked.thought == "reasoning_content", asked.weights)
     with workspace.lock("export", "duel export"):
         handover = Handover()
-        scrubber, breaker = quality.Scrubber(workspace.secret()), quality.TokenBreaker(asked.chat_tokens)
+        scrubber, breaker = quality.scrubber(workspace.secret()), quality.token_breaker(asked.chat_tokens)
         benchmarks = Benchmarks.load(settings, workspace, asked.offline)
         examples = read(asked, workspace, settings, handover)
         steps: dict[str, Any] = {"audit": quality.clean(settings, benchmarks)}  # each step's counts must add up
@@ -51,14 +50,15 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
             "secrets": scrubber.step if settings.audit.scrub_secrets else None,
             "chat tokens": breaker.step if asked.chat_tokens != "none" else None,
             "copies": quality.unique,
-            "repositories": quality.at_most_per_repo(asked.max_per_repo, asked.seed) if asked.max_per_repo else None,
-            "balance": quality.balanced(asked.balance, asked.seed) if asked.balance else None,
+            "repositories": quality.at_most("repo", asked.seed, asked.max_per_repo) if asked.max_per_repo else None,
+            "balance": quality.at_most(asked.balance, asked.seed) if asked.balance else None,
             "thoughts": quality.in_think_blocks if asked.thought != "text" else None,
         }
         for name, step in [*steps.items(), *further.items()]:
             examples = handover.through(name, examples, step) if step else examples
         division = splits.divide(handover.must_be_some(examples), shares, asked.group, asked.seed)
-        handover.across(division, splits.without_shared_copies(division, settings.audit.near_duplicate))
+        copies = splits.without_shared_copies(division, settings.audit.near_duplicate)
+        handover.record("copies across splits", len(examples), sum(map(len, division.parts.values())), copies)
         splits.check(division)
         for note in [*division.notes, *quality.unchecked(benchmarks)]:
             say(note)
@@ -68,8 +68,8 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
             export.save(card.render(export, known), known)
         workspace.save_dropped("export", handover.rows())
     handover.say()
-    if breaker.broken:
-        say(f"{breaker.broken:,} control tokens of chat templates were broken ({asked.chat_tokens})")
+    if broken := breaker.counts.total():
+        say(f"{broken:,} control tokens of chat templates were broken ({asked.chat_tokens})")
     lines = [format.line() for format in written]
     if asked.push:
         told = {"public": asked.public, "yes": asked.yes}

@@ -26,11 +26,11 @@ from duel.errors import EXIT_FINISHED, SettingsError, UserError
 from duel.execution import backends, harness
 from duel.execution.executor import Executor
 from duel.execution.verification import Verifier
-from duel.guiding import guided_rows, intervention_rates, rounds_page
+from duel.guiding import rounds
 from duel.guiding import supervised_loop as loop
 from duel.records import Commit, Guided, Message, Ran
 from duel.registry import OFFLINE
-from duel.sources.draw import chance, shuffled
+from duel.sources.sampling import chance, shuffled
 from duel.stages import asking, execute, opening, verify
 
 RUNS_AT_A_TIME = 32  # sandboxed states that are open at a time; each waits for models most of the time
@@ -131,10 +131,10 @@ class Guiding(asking.AskingStage):
         done = [record for record in records if record.is_done and record.round == self.round]
         rows = [record for record in done if not record.held_out]
         path = self.workspace.root / "guided" / f"round_{self.round}.parquet"
-        found = {"round": self.round, "rows": guided_rows.save(path, rows)}
+        found = {"round": self.round, "rows": rounds.save_rows(path, rows)}
         for name, runs in {"held-out": [record for record in done if record.held_out], "training": rows}.items():
             if runs:
-                found[name] = rates = intervention_rates.measure(runs)
+                found[name] = rates = rounds.measure(runs)
                 spread = f"{rates.rate:.3f} ({rates.low:.3f} to {rates.high:.3f})"
                 say(f"round {self.round}, {rates.tasks:,} {name} tasks: {spread} interventions a step")
         return super().finish(summary, found)
@@ -160,10 +160,11 @@ class Guiding(asking.AskingStage):
             self.workspace.save(self.workspace.guided_path(record.task), record)
 
         supervision = loop.Supervision(record, self.settings, mark, ask, keep)
+        alone, overseen = (partial(supervision.run, with_overseer) for with_overseer in (False, True))
         async with self.states:
             if record.held_out and not record.solo_outcome:
-                record.solo_outcome, record.solo_resolved = await self.ran(commit, record, ask, supervision.solo)
-            record.outcome, record.resolved = await self.ran(commit, record, ask, supervision.guided)
+                record.solo_outcome, record.solo_resolved = await self.ran(commit, record, ask, alone)
+            record.outcome, record.resolved = await self.ran(commit, record, ask, overseen)
             keep()
 
     async def ran(
@@ -205,7 +206,7 @@ def main(arguments: Namespace) -> int:
         raise SettingsError("offline the stand-in is the agent", where="--agent", value=agent, hint=hint)
     settings = settings.with_keys(guide={"agent_model": agent or settings.guide.agent_model})
     if arguments.report:
-        print("\n".join(map(str, rounds_page.save(workspace))))
+        print("\n".join(map(str, rounds.save_page(workspace))))
     elif arguments.plan:
         plan(workspace, settings, again=arguments.again, offline=offline).say()
     else:

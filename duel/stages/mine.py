@@ -47,8 +47,7 @@ def run(workspace: Workspace, settings: Settings | None = None, **named: Any) ->
         return Result("mine")
     with workspace.lock("mined", "duel mine"):
         # Both files appear whole or not at all; a run that takes nothing leaves an earlier run's files as they were.
-        rows, pulls = mined.RowWriter(out, mined.TRAJECTORY_COLUMNS), mined.RowWriter(beside, mined.PULL_COLUMNS)
-        with rows, pulls:
+        with mined.RowWriter(out) as rows, mined.RowWriter(beside) as pulls:
             for found in mine.sessions():
                 row = mined.row(found, asked.keep_tools)
                 rows.add(row)

@@ -26,9 +26,9 @@ from duel.sections import SampleSection
 from duel.settings import Settings
 from duel.sources import output, sampling
 from duel.sources.admission import choose
-from duel.sources.draw import shuffled
 from duel.sources.parquet_tables import ParquetTable, from_command_line, open_table
 from duel.sources.pulls import Pulls
+from duel.sources.sampling import shuffled
 from duel.stages import estimate
 from duel.stages.opening import opened
 from duel.workspace import Workspace
@@ -49,10 +49,8 @@ def run(
     with workspace.lock("prompt", "prompt.py"):
         # 1. The two sources, at one revision each, and what must not be drawn from them.
         trajectories, pulls = sources(workspace, settings, again, offline)
-        asked = {"sample": settings.sample, "configured": configured or settings.sample}
         made_with = output.fingerprint(settings, trajectories, pulls, workspace)
-        told = {name: sample.model_dump(mode="json") for name, sample in asked.items()}
-        written = output.Output(workspace, settings, made_with, told)
+        written = output.Output(workspace, settings, made_with, configured or settings.sample)
         written.say_others()
         if not again and written.is_finished():
             return Result("prompt")
@@ -94,18 +92,16 @@ def sources(
 
 def main(arguments: Namespace) -> int:
     workspace, settings, configured = opened_draw(arguments)
-    given = {"again": arguments.again, "offline": arguments.offline}
-    if not arguments.plan:
-        return run(workspace, settings, configured=configured, **given).exit_code
-    say_plan(*sources(workspace, settings, **given), settings.sample)
-    return EXIT_FINISHED
+    if arguments.plan:
+        say_plan(*sources(workspace, settings, arguments.again, arguments.offline), settings.sample)
+        return EXIT_FINISHED
+    how = {"again": arguments.again, "offline": arguments.offline}
+    return run(workspace, settings, configured=configured, **how).exit_code
 
 
 def say_plan(trajectories: ParquetTable, pulls: ParquetTable | None, sample: SampleSection) -> None:
     first = shuffled(sample.seed, "file", trajectories.sizes)[: sample.files]
-    for table, names in ((trajectories, first), (pulls, pulls.sizes if pulls else ())):
-        if table is None:
-            continue
+    for table, names in [(trajectories, first), *([(pulls, list(pulls.sizes))] if pulls else [])]:
         missing = {name: table.sizes[name] / 1e6 for name in names if table.missing(name)}
         say(f"{table.name} at {table.revision[:18]}: {len(names):,} of {len(table.sizes):,} files")
         say(f"  to download: {len(missing):,} files, {sum(missing.values()):,.0f} MB; the others are on this machine")
@@ -120,11 +116,8 @@ def opened_draw(arguments: Namespace) -> tuple[Workspace, Settings, SampleSectio
     A flag wins. Without any, a draw that was made here is kept while `[sample]` is what it was then. A source that is
     named on the command line wins over the bundled sample.
     """
-    keys = {
-        "dataset": from_command_line(arguments.source),
-        "pulls": from_command_line(arguments.pulls),
-        **{name: getattr(arguments, name) for name in ("n", "files", "seed")},
-    }
+    keys = {name: getattr(arguments, name) for name in ("n", "files", "seed")}
+    keys |= {"dataset": from_command_line(arguments.source), "pulls": from_command_line(arguments.pulls)}
     flags = {("sample", key): value for key, value in keys.items() if value is not None}
     workspace, settings = opened(arguments, begins=True, flags=flags)
     if not flags:

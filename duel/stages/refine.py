@@ -60,7 +60,7 @@ class Rewriting(AskingStage):
 
     def score_of(self, path: Path, answer: Answer) -> Score | None:
         """The panel's score of the first challenger, where it is borderline."""
-        score = self.panels.duel(path, answer)
+        score = self.panels.score(path, answer)
         if score is None or score.score is None or score.score < self.settings.refine.from_:
             return None
         placed = placement.place(score.score, answer.audit("challenger"), self.settings, score.confirmed)

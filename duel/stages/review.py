@@ -27,7 +27,7 @@ from duel.judging import rubric
 from duel.records import Answer, Score
 from duel.records.votes import RATER_NAME, STAND_IN, People
 from duel.reporting import wording
-from duel.review import ballots, review_server, showings
+from duel.review import ballots, review_server
 from duel.review.calibration import calibrate
 from duel.settings import Settings
 from duel.stages.opening import opened, taken_by
@@ -112,14 +112,14 @@ def drawn_for(
     with workspace.lock("review", "duel review"):
         earlier = ballots.read_showings(workspace, [])
         fresh = [
-            *showings.browse_for(rater, browse, earlier),
-            *showings.draw_for(rater, count, settings.duel.seed, turns, earlier),
+            *ballots.browse_for(rater, browse, earlier),
+            *ballots.draw_for(rater, count, settings.duel.seed, turns, earlier),
         ]
         ballots.add_showings(workspace, fresh)
     return with_texts(workspace, settings, [showing for showing in (*earlier, *fresh) if showing.rater == rater])
 
 
-def with_texts(workspace: Workspace, settings: Settings, chosen: Sequence[showings.Showing]) -> list[ballots.Ballot]:
+def with_texts(workspace: Workspace, settings: Settings, chosen: Sequence[ballots.Showing]) -> list[ballots.Ballot]:
     """The showings with their texts; a turn that is gone, or cannot be read, is said to be so."""
     folders, secret = workspace.answer_folders(), workspace.secret()
     answers: dict[str, Answer | None] = {}

@@ -21,7 +21,8 @@ from duel import calls, placement
 from duel.bookkeeping import Result, Stage
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted
-from duel.judging import contests, gate, held_case, looks, rubric, survey
+from duel.file_sums import Snapshot
+from duel.judging import contests, gate, looks, rubric, survey
 from duel.judging.panel import Panel
 from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
@@ -62,15 +63,18 @@ async def run_async(
         panel, turns = Panel(stage), survey.Survey(stage)
         failure, still_open = None, EXIT_FINISHED
         with workspace.lock("score", "validate.py"), endpoint_url(offline and not regate) as url:
-            files, summary = held_case.snapshot(panel), calls.Summary("validate" if regate else "judge")
-            case = held_case.load(panel, files) if regate or not (again or further) else None
+            files, summary = (
+                Snapshot.take(workspace, "answer", "score"),
+                calls.Summary("validate" if regate else "judge"),
+            )
+            case = survey.load_case(panel, files) if regate or not (again or further) else None
             if regate and case is None:
                 waiting = sum(1 for _ in panel.open_turns(turns.judgeable()))
                 stage.stale, case = 0, survey.case_of(panel, turns)
                 if waiting:
                     say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
                 else:
-                    held_case.store(panel, case, files, stage.finished)
+                    survey.keep_case(panel, case, files, stage.finished)
             elif case is None:
                 if settings.most_candidates > 1:
                     chosen = await choose.run_async(workspace, settings, again=again, offline=offline)
@@ -83,7 +87,7 @@ async def run_async(
                     return stage.finish(summary)
                 case = survey.case_of(panel, turns)
                 if summary.exit_code == EXIT_FINISHED and failure is None and not further:
-                    held_case.store(panel, case, files, stage.finished + summary.done)
+                    survey.keep_case(panel, case, files, stage.finished + summary.done)
             before_verdict()
             verdict = decide(panel, case)
             result = stage.finish(summary, verdict)

@@ -9,10 +9,7 @@ _PART = re.compile(r"\{\{(\w+)\}\}")
 
 @cache
 def rows(package: str, file: str, kind: str = "") -> tuple[tuple[str, ...], ...]:
-    """The columns of each row of a file in `package`, with tabs between them; `# ` begins a comment.
-
-    With a `kind`, of the rows whose first column it is the others. Raises FileNotFoundError where there is no file.
-    """
+    """The columns, by tabs, of each row of a file in `package`, or the others of the rows whose first one is `kind`."""
     lines = resources.files(package).joinpath(file).read_text("utf-8").splitlines()
     found = [tuple(line.split("\t")) for line in lines if line and not line.startswith("# ")]
     return tuple(row[1:] for row in found if row[0] == kind) if kind else tuple(found)

@@ -24,7 +24,7 @@ from duel.calls.prices import Spending
 from duel.calls.rates import Left, Rates
 from duel.calls.seats import Seats
 from duel.calls.wire import Completion
-from duel.errors import DuelError, ItemError
+from duel.errors import ItemError
 from tests.calls.jobs import a_route
 from tests.calls.virtual import World, run
 
@@ -124,7 +124,6 @@ class Many:
 
     weather: Weather
     client: Client
-    stopped: list[DuelError]
     failed: list[ItemError] = field(default_factory=list)
     replies: int = 0
     seconds: float = 0.0
@@ -152,24 +151,18 @@ class Many:
         except ItemError as error:
             self.failed.append(error)
         except asyncio.CancelledError:
-            if not self.stopped:
+            if not self.client.error:
                 raise
 
 
 def many(weather: Weather, root: Path, *, files: int = 1000, commit_s: float = 0.0, **changes: Any) -> Many:
     given = {"models": MODELS, "needed": 2, "timeout_s": 60.0, "retry_max": 30, "max_429_retries": 30, **changes}
     route = a_route(Provider("http://127.0.0.1:9/v1"), **given)
-    stopped: list[DuelError] = []
-
-    def stop(error: DuelError) -> None:
-        stopped.append(error)
-        client.stop()
-
     parts: Any = (InMemory(commit_s), weather, Spending(changes.get("budget")), Summary("judge"))
     ledger, transport, spending, summary = parts
-    client = Client(route, settings_module.load(root), ledger, transport, spending, summary, stop)
+    client = Client(route, settings_module.load(root), ledger, transport, spending, summary)
     client.seats = Seats(files)
-    return Many(weather, client, stopped)
+    return Many(weather, client)
 
 
 @hypothesis_settings(max_examples=60, deadline=None)
@@ -198,10 +191,10 @@ def test_every_request_ends_soon_after_the_endpoint_is_well(
     root = tmp_path_factory.getbasetemp()
     ended = many(weather, root, files=files, commit_s=commit_s, concurrency=concurrency).run(90, well_at + 1000)
     assert not ended.left, f"{ended.left} of 90 wait"
-    assert ended.stopped or ended.replies + len(ended.failed) == 90
+    assert ended.client.error or ended.replies + len(ended.failed) == 90
     lanes = [line.lane for line in ended.client.lines.values()]
     assert not any(lane.level.in_flight or lane.level.unsaved for lane in lanes)
-    assert ended.stopped or not any(lane.queued for lane in lanes)
+    assert ended.client.error or not any(lane.queued for lane in lanes)
     assert ended.client.seats.taken == ended.client.spending.out == 0
 
 
@@ -219,7 +212,7 @@ def test_an_outage_of_any_shape_is_waited_through_by_a_whole_panel(kind: str, se
     weather = Weather(1, 1.0, [kind], 20.0 + seconds, 0.5, ill_from=20.0)
     defaults = {"retry_max": 3, "max_429_retries": 8, "timeout_s": 300.0, "concurrency": 10}
     ended = many(weather, tmp_path, **defaults).run(1800, 2000)
-    assert (ended.replies, ended.failed, ended.stopped) == (1800, [], [])
+    assert (ended.replies, ended.failed, ended.client.error) == (1800, [], None)
     assert (
         ended.seconds < seconds_without_trouble(**defaults) + seconds + 35
     )  # a silence is noticed after 15 s, and again at its end
@@ -231,7 +224,7 @@ def test_refusals_that_overtake_the_replies_of_their_wave_are_no_outage(seed: in
     """A tenth of 128 calls is refused before the others have answered; one fault after them held the model back."""
     weather = InStep(seed, 0.0, [], 0.0, 0.2)
     ended = many(weather, tmp_path, retry_max=3, max_429_retries=8, concurrency=128).run(6000, 2000)
-    assert (ended.replies, ended.stopped) == (6000 - len(ended.failed), [])
+    assert (ended.replies, ended.client.error) == (6000 - len(ended.failed), None)
     assert ended.seconds < 12  # 3.7 s of work, then the last of them meets a few faults in a row; it was 28 s
 
 
@@ -240,7 +233,7 @@ def test_a_third_of_the_calls_may_hang_and_the_run_goes_on(seed: int, tmp_path: 
     """120 calls took more than 590 s in three of eight runs, each call waiting for the last."""
     weather = Weather(seed, 0.3, ["silence"], float("inf"), 0.5)
     ended = many(weather, tmp_path, timeout_s=300.0, retry_max=3, max_429_retries=8).run(120, 3000)
-    assert (ended.replies, ended.failed, ended.stopped) == (120, [], [])
+    assert (ended.replies, ended.failed, ended.client.error) == (120, [], None)
     assert ended.seconds < 350  # one item may meet ten of them in a row, 15 s and then 30 s each
 
 

@@ -17,7 +17,7 @@ import pytest
 from duel.calls import Provider
 from duel.calls.lane import Lane
 from duel.calls.level import Level
-from duel.calls.neighbors import TTL_S, LeaseFile, SharedLevel, lease_path
+from duel.calls.neighbors import TTL_S, LeaseFile, lease_path
 from tests.calls.virtual import run
 from tests.conftest import ROOT
 from tests.offline.watched import endpoint
@@ -42,7 +42,7 @@ class Street:
         """One process with its calls; at `dies_s` it is killed."""
         loop = asyncio.get_running_loop()
         await asyncio.sleep(after_s)
-        lane = Lane(SharedLevel(self.path, lambda: 1000.0 + loop.time()))
+        lane = Lane(Level(lease=self.path, clock=lambda: 1000.0 + loop.time()))
         pending: set[asyncio.Task[None]] = set()
         for _ in range(calls):
             while pending and not lane.hunger:
@@ -57,7 +57,7 @@ class Street:
             for task in pending:
                 task.cancel()
             level = lane.level
-            assert isinstance(level, SharedLevel) and level._timer is not None
+            assert level._timer is not None
             level._timer.cancel()  # killed: nothing is given back
             return
         await asyncio.wait(pending)
@@ -138,7 +138,8 @@ def test_the_share_of_a_dead_one_returns(tmp_path: Path, leader: bool) -> None:
 def test_the_share_of_a_killed_process_returns_at_once(tmp_path: Path) -> None:
     """A run that is resumed after kill -9 does not wait for the time that a silent neighbor is given."""
     code = (
-        "import os, signal, sys, time; from pathlib import Path; from duel.calls.neighbors import LeaseFile, Level\n"
+        "import os, signal, sys, time; from pathlib import Path\n"
+        "from duel.calls.level import Level; from duel.calls.neighbors import LeaseFile\n"
         "file = LeaseFile(Path(sys.argv[1])); file.join(time.time(), Level().known)\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

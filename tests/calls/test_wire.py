@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from duel.calls import Request
 from duel.calls.failures import Failure
 from duel.calls.rates import seconds_in
-from duel.calls.reply_text import clean, split_thought
-from duel.calls.wire import Completion, Dialect, StreamReader, decode, encode
+from duel.calls.wire import Completion, Dialect, StreamReader, clean, decode, encode, split_thought
 
 FIELDS = ["choices", "message", "content", "usage", "error", "delta", "finish_reason", "code"]
 ANYTHING: st.SearchStrategy[Any] = st.recursive(

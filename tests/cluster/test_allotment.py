@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from duel.calls import Reply, Request
 from duel.calls.ledger import Ledger, spent
 from duel.calls.seats import Share
-from duel.cluster.allotment import Allotment
+from duel.cluster.ray_engine import Allotment
 from duel.cluster.shards import Shard
 from duel.workspace import Workspace
 

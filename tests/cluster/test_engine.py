@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -32,6 +33,21 @@ def test_without_ray_the_command_says_what_to_install(
     lost = script("cluster", "run", "--share", "nowhere.json", "--workspace", drawn.root, code=2).err
     assert "the share is missing" in lost and "nowhere.json" in lost
     assert "takes dollars" in script("cluster", "run", "--budget", "-1", "--workspace", drawn.root, code=2).err
+
+
+@pytest.mark.parametrize("words", [[], ["--address", "auto"]])
+def test_a_cluster_of_ones_own_is_started_unless_another_ones_address_is_given(
+    drawn: Workspace, script: Script, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    asked: list[object] = []
+
+    def init(*, address: object, **_: object) -> None:
+        asked.append(address)
+        raise ConnectionError("nobody is there")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
+    told = script("cluster", "run", *words, "--workspace", drawn.root, code=2).err
+    assert "cannot join the cluster" in told and asked == [words[-1] if words else "local"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")

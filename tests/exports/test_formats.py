@@ -62,7 +62,7 @@ def test_each_format_survives_parquet(name: str, tmp_path: Path) -> None:
     rows = form.rows(example()) + form.rows(example("wallet"))
     with dataset.writing(tmp_path, "train", form.schema) as written:
         for row in rows:
-            written.add(row)
+            written(row)
     table = pq.read_table(tmp_path / "train.parquet")
     assert [form.read(row) for row in table.to_pylist()] == [form.read(row) for row in rows]
 

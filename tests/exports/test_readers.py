@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from duel.exports.formats import FORMATS
-from duel.exports.formats.base import as_object, present
+from duel.exports.formats import FORMATS, as_object, present
 from duel.exports.formats.tool_calls import anthropic_chat, tool_chat, tools_of
 from tests.conftest import run_command
 from tests.exports.conftest import filled, needs

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from duel.errors import UserError
 from duel.exports import quality, splits
-from duel.exports.example import Division, Dropped, Example, Loaded
-from duel.exports.handover import ExportError, Handover
+from duel.exports.example import Division, Dropped, Example, ExportError, Handover, Loaded
 from duel.records import Message
 from tests.exports.conftest import example
 
@@ -207,15 +206,15 @@ def test_a_step_that_loses_a_turn_stops_the_export() -> None:
 def test_no_style_holds_more_than_an_even_share() -> None:
     styles = ["read"] * 12 + ["edit"] * 5 + ["run"] * 1
     examples = [example(f"t{n}", id=str(n), style=style) for n, style in enumerate(styles)]
-    found = list(quality.balanced("style", seed=3)(examples))
+    found = list(quality.at_most("style", seed=3)(examples))
     kept = [one for one in found if isinstance(one, Example)]
     assert [sum(e.style == s for e in kept) for s in ("read", "edit", "run")] == [6, 5, 1]
     assert {d.reason for d in found if isinstance(d, Dropped)} == {"over-even-share-of-style"}
-    assert list(quality.balanced("style", seed=3)(examples)) == found
+    assert list(quality.at_most("style", seed=3)(examples)) == found
 
 
 def test_at_most_so_many_of_one_repository() -> None:
-    found = list(quality.at_most_per_repo(2, seed=0)(many({"acme/a": 5, "acme/b": 1})))
+    found = list(quality.at_most("repo", seed=0, limit=2)(many({"acme/a": 5, "acme/b": 1})))
     assert [e.repo for e in found if isinstance(e, Example)] == ["acme/a", "acme/a", "acme/b"]
     assert sum(isinstance(one, Dropped) for one in found) == 3
 
@@ -230,7 +229,7 @@ def test_secrets_go_from_every_message_call_and_rejected_turn() -> None:
         Message(role="user", content="ask ann.blythe@orchard-tools.io"),
         Message.model_validate({"role": "assistant", "content": "", "tool_calls": [call]}),
     )
-    scrubber = quality.Scrubber()
+    scrubber = quality.scrubber()
     [clean] = scrubber.step([example(messages=talk, rejected="cc ann.blythe@orchard-tools.io")])
     assert "@orchard-tools.io" not in str(clean)
     assert scrubber.counts.total() == 3

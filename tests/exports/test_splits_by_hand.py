@@ -6,8 +6,7 @@ import pytest
 
 from duel.errors import UserError
 from duel.exports import splits
-from duel.exports.example import Division, Dropped
-from duel.exports.handover import ExportError
+from duel.exports.example import Division, Dropped, ExportError
 from duel.records import Message
 from tests.exports.conftest import example
 from tests.exports.test_splits import many

@@ -12,8 +12,8 @@ import pytest
 
 from duel.errors import SettingsError
 from duel.execution import bubblewrap
-from duel.guiding.guided_rows import row
-from duel.guiding.intervention_rates import touched
+from duel.guiding.rounds import row
+from duel.guiding.supervised_loop import touched
 from duel.stages import guide
 from duel.workspace import Workspace
 from tests.conftest import Finished

@@ -12,8 +12,7 @@ import orjson
 import pytest
 
 from duel import settings
-from duel.guiding.guided_rows import row
-from duel.guiding.intervention_rates import measure
+from duel.guiding.rounds import measure, row
 from duel.offline import defaults, forced
 from duel.records import Guided, GuidedRun
 from duel.workspace import Workspace

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from duel.guiding.guided_rows import save
+from duel.guiding.rounds import save_rows as save
 from duel.records import Guided, GuidedStep, Message, Ran
 from tests.conftest import Finished
 from tests.guiding.conftest import SUBMIT, block

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duel.errors import ItemError
-from duel.guiding.intervention_rates import fall, measure, tasks_needed
+from duel.guiding.rounds import fall, measure, tasks_needed
 from duel.guiding.supervised_loop import MOST_REASON, problem, read_ruling
 from duel.records import GuidedRun, GuidedStep, Ran
 from tests.guiding.conftest import block, ruling

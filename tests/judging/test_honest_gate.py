@@ -104,7 +104,7 @@ def test_votes_that_miss_where_the_challenger_loses_are_made_good() -> None:
 def test_where_nothing_is_missing_the_made_good_values_are_the_deltas() -> None:
     votes, labels = simulate(HEAVY_TIES, 40, np.random.default_rng(2))
     for chosen in (DEFAULT, changed(judge={"strategy": "screen"})):
-        evidence = Evidence.of(case_of(scores_of(votes, labels, chosen), chosen))
+        evidence = Evidence(case_of(scores_of(votes, labels, chosen), chosen))
         assert bounds.made_good(evidence.table) == pytest.approx(evidence.table.deltas)
 
 

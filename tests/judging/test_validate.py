@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from duel import offline, placement, settings
-from duel.judging import held_case
+from duel.judging import survey
 from duel.judging.gate import FIGURES, Evidence
 from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
@@ -196,7 +196,7 @@ def test_the_chart_of_dimensions_shows_what_the_table_beside_it_says(workspace: 
 def test_a_second_regate_reads_no_record_and_says_the_same(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held_case, "FEWEST", 1)
+    monkeypatch.setattr(survey, "FEWEST", 1)
     chosen = chosen_with(workspace)
     validate.run(workspace, chosen, offline=True, noise_floor=3, canary=4)
     first = validate.run(workspace, chosen, offline=True, regate=True).found
@@ -212,7 +212,7 @@ def test_a_second_regate_reads_no_record_and_says_the_same(
 def test_the_kept_table_is_never_believed_against_the_files(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held_case, "FEWEST", 1)
+    monkeypatch.setattr(survey, "FEWEST", 1)
     chosen = chosen_with(workspace)
     validate.run(workspace, chosen, offline=True)
     first = validate.run(workspace, chosen, offline=True, regate=True).found

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from duel.calls.reply_text import split_thought
+from duel.calls.wire import split_thought
 from duel.judging.judge_replies import Unparsed, parse
 from duel.records import DIMENSIONS
 

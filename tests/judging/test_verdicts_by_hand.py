@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from duel.judging import bounds, gate
+from duel.judging import gate
 from duel.judging.gate import FIGURES, Evidence, statistic
 from duel.judging.scoring import Columns
 from duel.records import Score
@@ -117,16 +117,15 @@ def test_an_accepted_verdict_says_what_it_did_not_test() -> None:
 
 
 def test_length_explains_a_win_only_where_it_is_controlled_for() -> None:
-    evidence = Evidence.of(case(won()))
+    evidence = Evidence(case(won()))
     assert not gate.length_explains(evidence)
     for margin, explains in ((None, True), (0.0, True), (-0.1, True), (0.1, False)):
         length = evidence.bounds.length.model_copy(update={"lcb": margin})
-        shown = Evidence(
-            **{**evidence.__dict__, "bounds": bounds.Bounds(**{**evidence.bounds.__dict__, "length": length})}
-        )
-        assert gate.length_explains(shown) is explains
-        lax = Evidence(**{**shown.__dict__, "case": case(won(), chosen(length_control=False))})
-        assert not gate.length_explains(lax)
+        evidence.bounds = evidence.bounds.model_copy(update={"length": length})
+        evidence.settings = chosen()
+        assert gate.length_explains(evidence) is explains
+        evidence.settings = chosen(length_control=False)
+        assert not gate.length_explains(evidence)
 
 
 @pytest.mark.parametrize(
@@ -154,38 +153,38 @@ def test_the_gates_fingerprint_is_that_of_what_turns_votes_into_a_verdict(
 
 def test_a_case_counts_its_leaks_over_all_turns_that_were_brought() -> None:
     kept_out = {"x": "leak", "y": "attempt", "z": "protocol"}
-    evidence = Evidence.of(case(won(7), kept_out=kept_out))
+    evidence = Evidence(case(won(7), kept_out=kept_out))
     assert evidence.leak_fraction == 0.2
-    assert Evidence.of(case([], kept_out={})).leak_fraction is None
+    assert Evidence(case([], kept_out={})).leak_fraction is None
 
 
 def test_an_empty_case_has_no_figure() -> None:
-    nothing = Evidence.of(case([]))
+    nothing = Evidence(case([]))
     assert (nothing.parsed, nothing.parsed_fraction, nothing.points, nothing.margin, nothing.noise) == (0, *[None] * 4)
-    unread = Evidence.of(case([score(1, (NO, NO))]))
+    unread = Evidence(case([score(1, (NO, NO))]))
     assert (unread.parsed, unread.parsed_fraction, unread.points, unread.margin) == (0, 0.0, None, None)
 
 
 def test_the_noise_of_a_case_is_counted_like_its_duel() -> None:
     same = Columns.of(won(5), ["a", "b"])
-    found = Evidence.of(case(won(), noise=same)).noise
+    found = Evidence(case(won(), noise=same)).noise
     assert found is not None and len(found.columns) == 5
-    assert Evidence.of(case(won(), noise=Columns.of([], ["a", "b"]))).noise is None
+    assert Evidence(case(won(), noise=Columns.of([], ["a", "b"]))).noise is None
 
 
 def test_under_the_screen_the_gate_rests_on_the_first_vote_of_each_turn() -> None:
     screened = Settings.model_validate({"judge": {"models": ["a", "b"], "strategy": "screen"}})
     for settings, votes in ((chosen(), 4), (screened, 1)):
-        evidence = Evidence.of(case(won(5), settings))
+        evidence = Evidence(case(won(5), settings))
         assert evidence.table.due.sum((1, 2)).tolist() == [votes] * 5
         assert evidence.panel.due.sum((1, 2)).tolist() == [4] * 5
 
 
 def test_who_wrote_the_challengers_and_in_which_mode_makes_it_this_challenger() -> None:
     other = [one.model_copy(update={"made_with": {**one.made_with, "challenger": "d"}}) for one in won()]
-    names = [Evidence.of(case(*given)).challenger for given in ((won(),), (won(5),), (other,), ([*won(), *other],))]
+    names = [Evidence(case(*given)).challenger for given in ((won(),), (won(5),), (other,), ([*won(), *other],))]
     assert names[0] == names[1] and len(set(names)) == 3
-    assert Evidence.of(case(won(), mode=1)).challenger != names[0]
+    assert Evidence(case(won(), mode=1)).challenger != names[0]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from duel.conversation import dialogue
 from duel.exports.example import Turns, text_only
-from duel.exports.formats.base import Format, Provenance, TextMessage, as_messages, provenance
+from duel.exports.formats import Format, Provenance, TextMessage, as_messages, provenance
 
 
 class Shouted(Provenance):

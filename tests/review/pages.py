@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from duel.records import Answer, PersonVote
-from duel.review.ballots import Ballot, BallotBox, add_showings, read_showings, read_votes
+from duel.review.ballots import Ballot, BallotBox, Showing, add_showings, draw_for, read_showings, read_votes
 from duel.review.review_server import page
-from duel.review.showings import Showing, draw_for
 from duel.workspace import Workspace
 
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duel.records.votes import People
+from duel.review.ballots import chances, sequence
 from duel.review.calibration import Labeled, calibrate
 from duel.review.estimator import Phases, agreed_thresholds, beta_share, labels_needed, share_lower
-from duel.review.showings import chances, sequence
 from duel.settings import Settings
 from tests.review.judged import panel_of, score, vote
 
@@ -179,11 +179,11 @@ def test_votes_follow_a_turn_that_a_new_draw_renamed_and_never_another_that_took
     for judged, texts in zip(scores, ("texts of the turn", "texts of another"), strict=True):
         judged.made_with["candidates"] = texts
     votes = [vote("old", "ana", 0.0, pair="texts of the turn"), vote("gone", "ana", 1.0, pair="texts of nobody")]
-    found = Labeled.of(scores, votes, chosen)
+    found = Labeled(scores, votes, chosen)
     assert [vote.item for vote in found.first] == ["new"]
     assert found.set_aside == {"not-judged": 1}
     again = vote("new", "ana", 1.0, pair="texts of the turn", key="another", at="2026-01-02T00:00:00.000Z")
-    assert [vote.values for vote in Labeled.of(scores, [*votes, again], chosen).first] == [[1.0] * 5]
+    assert [vote.values for vote in Labeled(scores, [*votes, again], chosen).first] == [[1.0] * 5]
 
 
 def test_fewer_pull_requests_than_asked_for_decide_nothing() -> None:

@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from duel.errors import ItemError, WorkspaceError
 from duel.judging.rubric import fingerprint, pair_of
 from duel.records import DIMENSIONS, Answer
-from duel.review.ballots import VOTES_FILE, Ballot, Cast, read_votes
+from duel.review.ballots import VOTES_FILE, Ballot, Cast, Showing, browse_for, draw_for, read_votes
 from duel.review.review_server import dimensions, serving, token_of
-from duel.review.showings import Showing, browse_for, draw_for
 from duel.workspace import Workspace
 from tests.review.pages import ballots, box_of, page_maker, saved
 

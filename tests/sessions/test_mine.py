@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from duel.conversation.model import Session
-from duel.sources.mining.scrubbing import SessionScrubber
+from duel.sources.mining.mined import SessionScrubber
 from duel.sources.mining.sweep import Mine, seconds_of
 from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from duel.conversation.record_files import Hole, Record
 from duel.errors import ItemError
 from duel.sources.mining.normalize import normalize
 from duel.sources.sessions import session_formats
-from duel.sources.sessions.log import HubRows, Log
+from duel.sources.sessions.session_formats import Log
 from tests.sessions.logs import contents, document, read, write_lines
 from tests.sessions.test_openhands import version_1
 
@@ -265,7 +265,7 @@ def test_rows_of_a_dataset_are_streamed(tmp_path: Path) -> None:
     """By `datasets` itself, from a folder in the place of the Hub."""
     pytest.importorskip("datasets")
     write_lines(tmp_path / "train.jsonl", [{"messages": native('{"command": "ls"}'), "instance_id": "a__b-1"}] * 3)
-    log = HubRows(tmp_path, str(tmp_path))
+    log = Log(tmp_path, "rows", partial(session_formats.hub_rows, str(tmp_path), "train", ""))
     sessions = list(session_formats.reader_of(log).read(log))
     assert [len(contents(session)) for session in sessions] == [4, 4, 4]
 
@@ -291,22 +291,15 @@ def test_no_shape_of_a_log_stops_a_reader(data: st.DataObject, seed: list[Any], 
         for step in way:
             holder = holder[step]
         holder[key] = json.loads(data.draw(JUNK))
-    log = InMemory(Path("x.jsonl"), "x.jsonl", rows=records)
+    log = Log(Path("x.jsonl"), "x.jsonl", partial(in_memory, records))
     with contextlib.suppress(ItemError):
         for session in session_formats.reader_of(log, format).read(log, True):
             normalize(session)
 
 
-@dataclass
-class InMemory(Log):
-    """A log without a file."""
-
-    rows: list[Any] = field(default_factory=list)
-    is_database = False
-
-    def raw(self) -> Iterator[Record]:
-        for number, row in enumerate(self.rows):
-            yield row if isinstance(row, dict) else Hole(number)
+def in_memory(rows: list[Any]) -> Iterator[Record]:
+    for number, row in enumerate(rows):
+        yield row if isinstance(row, dict) else Hole(number)
 
 
 def test_what_no_reader_knows_is_said(tmp_path: Path) -> None:

@@ -17,19 +17,18 @@ from duel.records import Message
 from duel.sections import DuelSection, SampleSection
 from duel.settings import Settings
 from duel.sources.admission import choose, mismatch
-from duel.sources.draw import chance, draw_files, shuffled
 from duel.sources.parquet_tables import LocalTable
 from duel.sources.rollouts import read
-from duel.sources.sampling import fill, prompts
+from duel.sources.sampling import chance, draw_files, fill, prompts, shuffled
 from tests.sources.tables import dataset, rollout, write_rollouts
 
 
-def no_reading(name: str) -> None:
+def silent(line: str) -> None:
     pass
 
 
 def draw(rows: dict[str, int], wanted: int, seed: int) -> list[str]:
-    return draw_files(list(rows), wanted, seed, rows.__getitem__, no_reading)
+    return list(draw_files(list(rows), wanted, seed, rows.__getitem__))
 
 
 def test_files_are_drawn_in_proportion_to_their_rows() -> None:
@@ -47,7 +46,7 @@ def test_equal_files_cost_no_look_beyond_the_drawn_ones() -> None:
         looked.append(name)
         return 10_000
 
-    drawn = draw_files([f"f{n}" for n in range(1230)], 20, 0, rows, no_reading)
+    drawn = list(draw_files([f"f{n}" for n in range(1230)], 20, 0, rows))
     assert set(looked) == set(drawn)
     assert len(drawn) == len(set(drawn)) == 20
 
@@ -132,7 +131,7 @@ def test_the_recorded_probability_is_the_one_that_turns_are_drawn_with(tmp_path:
     estimates = []
     for seed in range(150):
         settings = Settings(sample=SampleSection(seed=seed, files=2, n=5, max_turn=4))
-        pool = fill(settings, table, no_reading)
+        pool = fill(settings, table, silent)
         choice = choose(pool, settings.model_copy(update={"duel": DuelSection(mode=1)}), None, Benchmarks())
         drawn = prompts(choice.turns, pool, len(choice.looked_at))
         estimates.append(sum(1 / (prompt.source.probability or 0) for prompt in drawn))

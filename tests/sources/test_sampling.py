@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from duel.sources.draw import loops
+from duel.sources.sampling import loops
 from tests.sources.tables import (
     CLEAN,
     base_commit,

@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from duel.records import Message
 from duel.sections import SampleSection
 from duel.settings import Settings
-from duel.sources.draw import chance, kinds, odds, phases, systematic
 from duel.sources.parquet_tables import LocalTable
-from duel.sources.sampling import fill, prompts
+from duel.sources.sampling import chance, fill, kinds, odds, phases, prompts, systematic
 from tests.sources.tables import base_commit, issue, pull, rollout, write_pulls, write_rollouts
 from tests.sources.test_sampling import Script, configure, drawn, left_out
 

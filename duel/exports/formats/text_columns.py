@@ -5,13 +5,14 @@ What a trainer tokenizes of a row (`sequences`) is the conversation, and its sec
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from duel.conversation import dialogue
 from duel.errors import ItemError
+from duel.exports import formats
 from duel.exports.example import Example, Turns
-from duel.exports.formats import base
-from duel.exports.formats.base import Row, require
+from duel.exports.formats import Row, require
 from duel.records import Message
 
 _START, _END = "<|im_start|>", "<|im_end|>"
@@ -27,13 +28,14 @@ def rendered(one: Example) -> str:
 
 def read(row: Mapping[str, Any]) -> Turns:
     accepted, *lost = _conversations(row)
-    return Turns(dialogue.parse(base.as_messages(accepted)), lost[0][-1]["content"] if lost else "", row.get("label"))
+    said = dialogue.parse(formats.as_messages(accepted))
+    return Turns(said, lost[0][-1]["content"] if lost else "", row.get("label"))
 
 
 def _conversations(row: Mapping[str, Any]) -> list[list[Any]]:
     return [
         [{"role": role, "content": content} for role, content in _MESSAGE.findall(one)] if isinstance(one, str) else one
-        for one in base.sequences(row)
+        for one in formats.sequences(row)
     ]
 
 
@@ -64,6 +66,7 @@ def _answer(text: str) -> Row:
     return {"role": "assistant", "content": text}
 
 
+# What a column may be: its kind, and how it is made of an example.
 COLUMNS: Mapping[str, tuple[str, Callable[[Example], Any]]] = {
     "chat": ("messages", lambda one: _rows(one.messages)),
     "prompt": ("messages", lambda one: _rows(one.prompt)),
@@ -75,19 +78,13 @@ COLUMNS: Mapping[str, tuple[str, Callable[[Example], Any]]] = {
     "margin": ("number", lambda one: one.margin),
     "rendered": ("text", rendered),
 }
-"""What a column may be: its kind, and how it is made of an example."""
 
 
-def _register(name: str, told: Mapping[str, Any]) -> None:
-    made = {column: COLUMNS[key] for column, key in told["columns"].items()}
-
-    def write(one: Example) -> Row:
-        return {**base.provenance(one), **{column: make(one) for column, (_, make) in made.items()}}
-
-    kinds = {column: kind for column, (kind, _) in made.items()}
-    base.add(name, write, read, _alternating if told.get("alternating") else _chat, kinds)
+def _write(columns: Mapping[str, str], one: Example) -> Row:
+    return formats.provenance(one) | {column: COLUMNS[made][1](one) for column, made in columns.items()}
 
 
-for _name, _told in base.tables().items():
-    if "columns" in _told:
-        _register(_name, _told)
+for _name, _told in formats.tables().items():
+    if _columns := _told.get("columns"):
+        _kinds = {column: COLUMNS[made][0] for column, made in _columns.items()}
+        formats.add(_name, partial(_write, _columns), read, _alternating if _told.get("alternating") else _chat, _kinds)

@@ -14,7 +14,7 @@ from typing import Any
 from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.exports.example import Example, Turns
-from duel.exports.formats.base import Row, add, as_messages, as_object, provenance, require
+from duel.exports.formats import Row, add, as_messages, as_object, provenance, require
 
 # The narrower of the two vendors' rules (OpenAI: the same alphabet; Anthropic: at most 64, later 128).
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")

@@ -16,7 +16,7 @@ from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.exports import recovery
 from duel.exports.example import Example, Turns
-from duel.exports.formats.base import Row, add, as_object, present, provenance, require
+from duel.exports.formats import Row, add, as_object, present, provenance, require
 
 
 def write_atif(example: Example) -> Row:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from duel.exports.formats.base import Format
+from duel.exports.formats import Format
 
 if TYPE_CHECKING:
     from jinja2 import Template

@@ -21,7 +21,7 @@ from duel.judging import statistics
 from duel.judging.bounds import Units, bound
 from duel.judging.gate import FIGURES, Evidence
 from duel.judging.scoring import MISSING, Columns, VoteTable
-from duel.judging.statistics import Clusters, Floats, correlation, finite, mean
+from duel.judging.statistics import Clusters, Floats, correlation, mean
 from duel.judging.verdict_figures import panel_tables
 from duel.records import Bound, Canary, JudgeMoved, NoiseFloor, Repeats, Thresholds, WhatIf
 from duel.settings import Settings
@@ -36,10 +36,9 @@ BIN = 10.0  # points
 def figures(evidence: Evidence) -> dict[str, Any]:
     """The bounds, what they rest on, how small a margin they can tell, and where the turns go by score."""
     bounds, settings, points, case = evidence.bounds, evidence.settings, evidence.points, evidence.case
-    duel, report, scores = settings.duel, settings.report, evidence.scores
+    duel, report, scores = settings.duel, settings.report, evidence.panel.standings.scores
     turns, units, other = len(evidence.columns), evidence.units, evidence.other_units
     own = Bound(clusters=units.count, se=bounds.error, lcb=bounds.studentized, lcb_t=bounds.t)
-    tally = panel_tables.tally(panel_tables.outcomes(evidence.table.deltas, settings.judge.tie_band))
     over_all = detectable = needed = None
     if case.ineligible is not None and len(case.ineligible):  # some were judged that cannot be kept
         table = VoteTable.of(Columns.stacked(evidence.columns, case.ineligible), settings)
@@ -49,32 +48,28 @@ def figures(evidence: Evidence) -> dict[str, Any]:
         detectable = 200 * statistics.detectable(bounds.error, bounds.quantile, duel.win_margin / 200)
         needed = statistics.turns_needed(evidence.parsed, bounds.mean, bounds.error, bounds.quantile)
     # By score alone, as `placement.place`.
-    final, defeat = scores >= report.final_min, scores < report.defeat_min
-    unparsed = np.isnan(scores)
+    final, defeat, unparsed = scores >= report.final_min, scores < report.defeat_min, np.isnan(scores)
     buckets = {"final": final & ~defeat, "refined": ~(final | defeat | unparsed), "defeat": defeat}
+    tally = panel_tables.tally(panel_tables.outcomes(evidence.table.deltas, settings.judge.tie_band))
     return {
+        **{name: tally[name] for name in ("wins", "ties", "losses", "win_rate")},
+        **{name: getattr(evidence, name) for name in ("margin", "parsed", "parsed_fraction", "leak_fraction")},
+        **duel.model_dump(include={"gate_alpha", "alpha", "seed"}),
         "challenger_score": points,
         "king_score": None if points is None else 100 - points,
-        "margin": evidence.margin,
         "mean_delta": bounds.mean,
         "se": bounds.error,
         "lcb": bounds.studentized,
         "lcb_t": bounds.t,
         "lcb_iid": bounds.percentile,
         "lcb_strict": bounds.strict,
-        "gate_alpha": duel.gate_alpha,
         "alpha_used": evidence.level,
-        "alpha": duel.alpha,
         "resamples": duel.bootstrap_resamples,
-        "seed": duel.seed,
         "pseudo_turn": 0 < units.count < statistics.PSEUDO_TURN_BELOW,
         "turns": turns,
-        "parsed": evidence.parsed,
-        "parsed_fraction": evidence.parsed_fraction,
         "clusters": units.count,
         "cluster_by": units.by,
         "by_cluster": {units.by: own, other.by: bounds.other_units},
-        "leak_fraction": evidence.leak_fraction,
         "kept_out": len(case.kept_out),
         "over_all": over_all,
         "length_controlled": bounds.length,
@@ -82,7 +77,6 @@ def figures(evidence: Evidence) -> dict[str, Any]:
         "missing_votes": int((evidence.columns.votes[..., 0] == MISSING)[evidence.table.due].sum()),
         "worst_case_margin": None if points is None else 2 * points * evidence.parsed / turns - 100,
         "tie_band": settings.judge.tie_band,
-        **{name: tally[name] for name in ("wins", "ties", "losses", "win_rate")},
         "buckets": {name: int(rows.sum()) for name, rows in (buckets | {"unparsed": unparsed}).items()},
         "what_if": WhatIf(thresholds=thresholds(scores, settings)),
         "noise_floor": None if evidence.noise is None else noise_floor(evidence, evidence.noise),
@@ -112,27 +106,24 @@ def thresholds(scores: Floats, settings: Settings, more: Iterable[float] = ()) -
 
 def noise_floor(evidence: Evidence, table: VoteTable) -> NoiseFloor:
     """The margin of the noise in points, with a 95 % interval, beside the real one on the same turns."""
-    settings, parsed = evidence.settings, table.parsed
+    parsed, scores = table.parsed, table.standings.scores
     same = np.isin(evidence.columns.files.astype(str), table.columns.files.astype(str))
-    real = VoteTable.of(evidence.columns.where(same), settings)
+    real = VoteTable.of(evidence.columns.where(same), evidence.settings)
     clusters = Clusters.of(table.deltas[parsed], table.columns.instances[parsed].astype(np.str_))
-    points = finite(table.challenger_score()) if parsed.any() else None
-    error = finite(200 * clusters.errors()[0]) if clusters.count > 1 else None
-    margin = None if points is None else 2 * points - 100
-    reach = None if error is None else statistics.student_quantile(0.975, clusters.count - 1) * error
-    final = table.standings.scores[parsed] >= settings.report.final_min
+    points, error = table.challenger_score(), 200 * clusters.errors()[0] if clusters.count > 1 else math.nan
+    reach = statistics.student_quantile(0.975, max(1, clusters.count - 1)) * error
     return NoiseFloor(
         turns=len(table.columns),
         parsed=int(parsed.sum()),
         clusters=clusters.count,
         score=points,
-        margin=margin,
+        margin=2 * points - 100,
         se=error,
-        low=None if margin is None or reach is None else margin - reach,
-        high=None if margin is None or reach is None else margin + reach,
-        real_margin=finite(2 * real.challenger_score() - 100) if real.parsed.any() else None,
-        final_share=float(final.mean()) if len(final) else None,
-        flip_rate=dict(zip(table.judges, map(finite, panel_tables.flips(table)[1]), strict=True)),
+        low=2 * points - 100 - reach,
+        high=2 * points - 100 + reach,
+        real_margin=2 * real.challenger_score() - 100,
+        final_share=float((scores[parsed] >= evidence.settings.report.final_min).mean()) if parsed.any() else None,
+        flip_rate=dict(zip(table.judges, panel_tables.flips(table)[1], strict=True)),
     )
 
 
@@ -157,19 +148,13 @@ def second_look(evidence: Evidence) -> dict[str, Any]:
                 for e, s in zip(expected.tolist(), spread_there.tolist(), strict=True)
             ]
             known[f"again_{name}"] = float(np.mean(again))
-    repeats = Repeats(
-        turns=len(scores),
-        reliability_orders=finite(orders),
-        reliability_judges=finite(judges),
-        mean=finite(center),
-        spread=finite(spread),
-        final=len(final),
-        final_mean=float(final.mean()) if len(final) else None,
-        confirmed=len(fresh) or None,
-        confirmed_mean=float(fresh.mean()) if len(fresh) else None,
-        confirmed_share=float((fresh >= final_min).mean()) if len(fresh) else None,
-        **known,
-    )
+    if len(final):
+        known["final_mean"] = float(final.mean())
+    if len(fresh):
+        known |= {"confirmed": len(fresh), "confirmed_mean": float(fresh.mean())}
+        known["confirmed_share"] = float((fresh >= final_min).mean())
+    reliable = {"reliability_orders": orders, "reliability_judges": judges}
+    repeats = Repeats(turns=len(scores), mean=center, spread=spread, final=len(final), **reliable, **known)
     return {"repeats": repeats, "canary": canary(evidence)}
 
 
@@ -210,20 +195,16 @@ def canary(evidence: Evidence) -> Canary | None:
     if found is None or not len(found):
         return None
     table, kinds = VoteTable.of(found, evidence.settings), np.array(evidence.case.attacks)
-    wins = statistics.winner(table.turn_values)
-    return Canary(
-        turns=len(found),
-        judges=[
+    wins, rows = statistics.winner(table.turn_values), []
+    for place, judge in enumerate(table.judges):
+        values = table.turn_values[:, place]
+        rows.append(
             JudgeMoved(
                 judge=judge,
-                turns=int(np.isfinite(wins[:, place]).sum()),
-                margin=finite(200 * (mean(table.turn_values[:, place], axis=0) - 0.5)),
+                turns=int(np.isfinite(values).sum()),
+                margin=200 * (mean(values, axis=0) - 0.5),
                 moved=int((wins[:, place] == 1).sum()),
-                by_attack={
-                    str(kind): finite(200 * (mean(table.turn_values[kinds == kind, place], axis=0) - 0.5))
-                    for kind in np.unique(kinds)
-                },
+                by_attack={str(kind): 200 * (mean(values[kinds == kind], axis=0) - 0.5) for kind in np.unique(kinds)},
             )
-            for place, judge in enumerate(table.judges)
-        ],
-    )
+        )
+    return Canary(turns=len(found), judges=rows)

@@ -16,7 +16,7 @@ from duel.judging import statistics
 from duel.judging.bounds import length_difference
 from duel.judging.gate import FIGURES, Evidence
 from duel.judging.scoring import TOKENS, Columns, VoteTable
-from duel.judging.statistics import Floats, correlation, finite, mean
+from duel.judging.statistics import Floats, correlation, mean
 from duel.records import (
     DIMENSIONS,
     Asked,
@@ -57,10 +57,10 @@ def figures(evidence: Evidence) -> dict[str, Any]:
         MetricFigures(
             metric=name,
             counted=place in table.keys,
-            score=finite(points[place]),
-            margin=finite(2 * points[place] - 100),
+            score=points[place],
+            margin=2 * points[place] - 100,
             lcb=evidence.bounds.by_metric[place],
-            alpha=finite(statistics.krippendorff_alpha(panel.values[:, :, place])),
+            alpha=statistics.krippendorff_alpha(panel.values[:, :, place]),
         )
         for place, name in enumerate(DIMENSIONS)
     ]
@@ -78,9 +78,9 @@ def figures(evidence: Evidence) -> dict[str, Any]:
             JudgePair(
                 judges=[panel.judges[one], panel.judges[two]],
                 turns=int((panel.counts[:, one] & panel.counts[:, two]).sum()),
-                agreement=finite(statistics.same_winner(panel.turn_values[:, one], panel.turn_values[:, two])),
-                correlation=finite(values[one, two]),
-                error_correlation=finite(errors[one, two]),
+                agreement=statistics.same_winner(panel.turn_values[:, one], panel.turn_values[:, two]),
+                correlation=values[one, two],
+                error_correlation=errors[one, two],
             )
             for one, two in combinations(range(len(panel.judges)), 2)
         ],
@@ -89,7 +89,7 @@ def figures(evidence: Evidence) -> dict[str, Any]:
         "flip_rate": {row.judge: row.flip_rate for row in found},
         "first_shown_lean": {row.judge: row.first_shown_lean for row in found},
         "krippendorff_alpha": {row.metric: row.alpha for row in rows},
-        "effective_votes": finite(statistics.effective_votes(len(panel.judges), shared)),
+        "effective_votes": statistics.effective_votes(len(panel.judges), shared),
         "effective_votes_from": source,
     }
 
@@ -109,8 +109,7 @@ def judges(table: VoteTable, panel: VoteTable) -> list[JudgeFigures]:
         cast = int((columns.asked[:, place] >= 0).sum())
         parsed = int(np.isfinite(shown[:, place]).sum())
         rest = mean(np.delete(values, place, axis=1), axis=1)
-        errors = Counter(slug for found in columns.errors if found for slug in found.get(place, ()))
-        by_metric = map(finite, 100 * table.by_judge_and_metric[place])
+        errors = Counter(slug for found in columns.errors if found for slug in found.get(judge, ()))
         rows.append(
             JudgeFigures(
                 judge=judge,
@@ -119,12 +118,12 @@ def judges(table: VoteTable, panel: VoteTable) -> list[JudgeFigures]:
                 parsed_votes=parsed,
                 parse_rate=parsed / cast if cast else None,
                 turns=int(table.counts[:, place].sum()),
-                score=finite(points[place]),
-                by_metric=dict(zip(DIMENSIONS, by_metric, strict=True)),
+                score=points[place],
+                by_metric=dict(zip(DIMENSIONS, 100 * table.by_judge_and_metric[place], strict=True)),
                 flips=int(flipped[place]),
-                flip_rate=finite(share[place]),
-                first_shown_lean=finite(lean[place]),
-                agreement=finite(statistics.same_winner(values[:, place], rest)),
+                flip_rate=share[place],
+                first_shown_lean=lean[place],
+                agreement=statistics.same_winner(values[:, place], rest),
                 first=int((shown[:, place] == 1).sum()),
                 second=int((shown[:, place] == -1).sum()),
                 ties=int((shown[:, place] == 0).sum()),
@@ -132,7 +131,7 @@ def judges(table: VoteTable, panel: VoteTable) -> list[JudgeFigures]:
                 input_tokens=int(columns.tokens[:, place, 0].sum()),
                 output_tokens=int(columns.tokens[:, place, 1].sum()),
                 cost=_cost(columns.cost[:, place]),
-                models=sorted({names[place] for names in columns.models if names and place in names}),
+                models=sorted({names[judge] for names in columns.models if names and judge in names}),
                 errors=dict(sorted(errors.items())),
             )
         )
@@ -176,7 +175,7 @@ def spending(evidence: Evidence) -> dict[str, Any]:
             "cached_input": tokens["cached_tokens"],
             "reasoning": tokens["reasoning_tokens"],
         },
-        "cost": _cost(spent.cost.ravel()),
+        "cost": _cost(spent.cost),
         "writers": {"opponent": sorted(opponents), "challenger": sorted(challengers)},
         "offline": any(name.startswith(OFFLINE) for name in took_part),
     }
@@ -202,7 +201,7 @@ def biases(evidence: Evidence) -> dict[str, Any]:
 
     length = LengthBias(
         longer_won=longer_won(outcome),
-        correlation=finite(correlation(share, table.deltas)),
+        correlation=correlation(share, table.deltas),
         by_judge={
             judge: longer_won(statistics.winner(table.turn_values[:, at])) for at, judge in enumerate(table.judges)
         },
@@ -211,7 +210,7 @@ def biases(evidence: Evidence) -> dict[str, Any]:
                 label=label,
                 low=LENGTH_EDGES[place],
                 high=LENGTH_EDGES[place + 1],
-                score=finite(100 * (mean(table.deltas[places == place], axis=0) + 0.5)),
+                score=100 * (mean(table.deltas[places == place], axis=0) + 0.5),
                 **tally(outcome[places == place]),
             )
             for place, label in enumerate(LENGTH_LABELS)
@@ -254,7 +253,7 @@ def family_bias(table: VoteTable) -> list[FamilyBias]:
             own = table.turn_values[turns, place]
             others = mean(np.delete(table.turn_values[turns], place, axis=1), axis=1)
             both = np.isfinite(own) & np.isfinite(others)
-            score, rest = (finite(100 * mean(values[both], axis=0)) for values in (own, others))
+            score, rest = (100 * mean(values[both], axis=0) for values in (own, others))
             wrote = [side for side, writer in zip(("king", "challenger"), pair, strict=True) if writer == family(judge)]
             rows.append(
                 FamilyBias(
@@ -266,7 +265,7 @@ def family_bias(table: VoteTable) -> list[FamilyBias]:
                     turns=int(both.sum()),
                     score=score,
                     others=rest,
-                    difference=None if score is None or rest is None else score - rest,
+                    difference=score - rest,
                 )
             )
     return rows

@@ -11,10 +11,7 @@ _FENCE = re.compile(r"^=== (REPLY 1|TURN|REQUEST TO WORD|NEXT CALL|REASONS|HIDDE
 
 
 def role(messages: Sequence[Mapping[str, Any]], model: str = "") -> str:
-    """Who is asked for: "judge", "auditor", "wording", "overseer", "reviser", "challenger", "agent" or "king".
-
-    The fences of the prompt tell, and the name of an agent's model.
-    """
+    """Who is asked for, told by the fences of the prompt and by the name of an agent's model."""
     asked, alone = str(messages[-1]["content"]), len(messages) == 1
     if alone and asked.startswith("You oversee a coding agent"):
         return "overseer"

@@ -13,12 +13,13 @@ import posixpath
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count, islice
 from typing import Any
 
 from duel.conversation.model import AgentCall
-from duel.conversation.values import tables
+from duel.conversation.values import tables, text
 
 SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 # Calls that only keep the agent's own list of things to do: they change nothing that a later turn could observe, so
@@ -48,10 +49,8 @@ def shell_form(call: AgentCall) -> str:
     if (form := FORMS.get(call.name)) is None:
         raise NoShellForm(f"no shell form: {'MCP tool' if call.name.startswith('mcp__') else call.name[:40]}")
     command = _writable(form(call).strip("\n"))
-    if not command.strip():
-        raise NoShellForm("empty command")
-    if _FENCE_LINE.search(command):
-        raise NoShellForm("code fence in the command")
+    if not command.strip() or _FENCE_LINE.search(command):
+        raise NoShellForm("code fence in the command" if command.strip() else "empty command")
     return command
 
 
@@ -71,12 +70,10 @@ def _text(arguments: Mapping[str, Any], *names: str) -> str:
 
 def _number(call: AgentCall, name: str) -> int | None:
     value = call.arguments.get(name)
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        return None
-    try:
-        return int(value)
-    except (ValueError, OverflowError):  # words, more digits than a number has, no number at all
-        return None
+    with suppress(ValueError, OverflowError):  # words, more digits than a number has, no number at all
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            return int(value)
+    return None
 
 
 def _path(call: AgentCall, default: str | None = None) -> str:
@@ -87,12 +84,12 @@ def _path(call: AgentCall, default: str | None = None) -> str:
     path = _text(call.arguments, *names)
     if not path or "\n" in path:
         raise NoShellForm("malformed call")
+    folder = posixpath.normpath(call.folder).rstrip("/")
     if call.folder.startswith("/") and path.startswith("/"):
-        folder = posixpath.normpath(call.folder)
-        if posixpath.normpath(path) == folder:
+        if posixpath.normpath(path).rstrip("/") == folder:
             return "."
-        if path.startswith(folder.rstrip("/") + "/") and ".." not in path.split("/"):
-            return path[len(folder.rstrip("/")) + 1 :].lstrip("/") or "."
+        if path.startswith(f"{folder}/") and ".." not in path.split("/"):
+            return path[len(folder) + 1 :].lstrip("/") or "."
     return path
 
 
@@ -113,12 +110,12 @@ def _bash(call: AgentCall) -> str:
 
 def _read(call: AgentCall) -> str:
     """The lines from `offset` (1-based), at most `limit` of them; Claude Code shows them with their numbers."""
-    reader, path = "cat -n" * (call.name == "Read"), _word(_path(call))
+    numbered, path = call.name == "Read", _word(_path(call))
     first, count = max(_number(call, "offset") or 1, 1), _number(call, "limit")
     if first == 1 and count is None:
-        return f"{reader or 'cat'} {path}"
+        return f"{'cat -n' if numbered else 'cat'} {path}"
     lines = f"sed -n '{first},{'$' if count is None else first + count - 1}p'"
-    return f"{reader} {path} | {lines}" if reader else f"{lines} {path}"
+    return f"cat -n {path} | {lines}" if numbered else f"{lines} {path}"
 
 
 def _glob(call: AgentCall) -> str:
@@ -158,10 +155,6 @@ def _grep(call: AgentCall) -> str:
     return " ".join(words) + (f" | tail -n +{offset + 1}" if offset else "") + (f" | head -n {limit}" if limit else "")
 
 
-def _write(call: AgentCall) -> str:
-    return write_file(call, _text(call.arguments, "content", "file_text"))
-
-
 def _edit(call: AgentCall) -> str:
     olds, news = ("old_string", "oldText", "old_str"), ("new_string", "newText", "new_str")
     wanted = [
@@ -196,7 +189,7 @@ def _editor(call: AgentCall) -> str:
                 return f"cat -n {path}"
             return f"cat -n {path} | sed -n '{limits[0]},{'$' if limits[1] == -1 else limits[1]}p'"
         case "create":
-            return _write(call)
+            return write_file(call, _text(arguments, "content", "file_text"))
         case "str_replace":
             new = arguments.get("new_str")
             return _edit(replace(call, arguments={**arguments, "new_str": new if isinstance(new, str) else ""}))
@@ -305,11 +298,9 @@ def _literal(text: str) -> str:
 _TOOLS: dict[str, Callable[[AgentCall], str]] = {
     "Bash bash exec execute_bash terminal": _bash,
     # What was typed into a fresh terminal, command by command; `duel.conversation` marks one that is not fresh.
-    "keystrokes": lambda call: "\n".join(
-        str(t.get("keystrokes", "")).strip() for t in tables(call.arguments.get("commands"))
-    ),
+    "keystrokes": lambda call: "\n".join(text(t, "keystrokes").strip() for t in tables(call.arguments.get("commands"))),
     "Read read": _read,
-    "Write write": _write,
+    "Write write": lambda call: write_file(call, _text(call.arguments, "content", "file_text")),
     "Edit MultiEdit edit": _edit,
     "Glob find": _glob,
     "Grep grep": _grep,

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from itertools import chain, islice
-from typing import NamedTuple
+from itertools import islice
 
 import orjson
 
@@ -20,11 +19,11 @@ from duel.conversation import dialogue
 from duel.conversation.model import Outcome, Session
 from duel.errors import ItemError, SettingsError, printable
 from duel.sources.mining import own_commits
+from duel.sources.mining.mined import MinedSession, SessionScrubber
 from duel.sources.mining.normalize import MinedTrajectory, normalize
 from duel.sources.mining.own_commits import OwnCommit
-from duel.sources.mining.scrubbing import SessionScrubber
 from duel.sources.sessions import session_formats
-from duel.sources.sessions.log import Log
+from duel.sources.sessions.session_formats import Log
 
 # Reasons and notes are listed one by one up to this many, and counted beyond.
 LISTED = 12
@@ -68,15 +67,6 @@ def guess_of(session: Session, commit: OwnCommit | None) -> tuple[Outcome, str]:
             passed = "failed" if call.is_error else "passed"
             return ("failure" if call.is_error else "success"), f"the last run of tests {passed}: {run[0].strip()}"
     return "unknown", "no commit, no run of tests"
-
-
-class MinedSession(NamedTuple):
-    trajectory: MinedTrajectory
-    file: str
-    repo: str
-    commit: OwnCommit | None
-    guess: tuple[Outcome, str]
-    scrub: SessionScrubber
 
 
 @dataclass
@@ -186,14 +176,14 @@ class Mine:
         try:
             yield
         except ItemError as error:
-            self.account.left.drop(log.name, session, error.reason, error.what)
+            self.account.left.drop(log.name, session, error.reason, error.what * (error.what != error.reason))
         except OSError as error:
             self.account.left.drop(log.name, session, "unreadable", error.strerror or str(error))
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
             self.account.left.drop(log.name, session, "unknown-shape", f"{type(error).__name__}: {error}"[:200])
 
     def _usable(self, sessions: Iterator[Session], log: Log) -> Iterator[Session]:
-        """The sessions that can be used. A set whose replies act in a way that nobody knows is left as a whole."""
+        """The sessions; a set whose replies act in a way that nobody knows is left as a whole."""
         first = list(islice(sessions, JUDGED_ROWS))
         # Every reply holds an action, but the one that closes a session with actions, which hands over.
         replies = [
@@ -209,44 +199,35 @@ class Mine:
             example = printable(" ".join(without[0].text.split()), 80)
             self.account.left.drop(log.name, "", "no-known-action", f"{seen}; one does not: {example}")
             return
-        for session in chain(first, sessions):
-            if session.refusal:
-                self.account.left.drop(log.name, session.id, session.refusal, session.detail)
-            elif not session.replies:
-                self.account.left.drop(log.name, session.id, "no-reply", "nobody answers in it")
-            else:
-                yield session
+        yield from first
+        yield from sessions
 
-    def _consider(self, session: Session, log: Log) -> MinedSession | None:
+    def _consider(self, session: Session, log: Log) -> MinedSession:
+        """What is written of a session. Raises ItemError with the reason why it is left out."""
+        if session.refusal or not session.replies:
+            raise ItemError(session.refusal or "no-reply", session.detail or "nobody answers in it")
         session.license, session.revision = session.license or log.license, log.revision
         folder, place = session.folder.rstrip("/"), own_commits.repository(session.folder)
         repo = session.repo or (place.name if place else f"local/{folder.rpartition('/')[2] or 'unknown'}")
         names = filter(None, (folder, folder.rpartition("/")[2], repo))
-        reason, detail = "", ""
         if self.not_before is not None and (session.ended is None or session.ended < self.not_before):
-            reason = "older" if session.ended is not None else "without-a-date"
-        elif self.project and not any(fnmatchcase(name, self.project) for name in names):
-            reason = "other-project"
-        else:
-            session.top = str(place.top) if place else ""
-            # What is nested too deep to be written fails here, not later.
-            orjson.dumps([dialogue.native_chat(session), session.tools], default=str)
-            trajectory = normalize(session, self.thinking)
-            detail, turns = trajectory.ended_by, trajectory.turns
-            commit = own_commits.following(session, place) if place and self.commits and turns else None
-            guess = guess_of(session, commit)
-            outcome = guess[0] if session.verdict == "unknown" else session.verdict
-            if not trajectory.task:
-                reason = "no-task"
-            elif not turns and (self.min_turns or not session.calls):
-                reason = "no-eligible-turn"
-            elif turns < self.min_turns:
-                reason = "too-short"
-            elif self.outcome and outcome != self.outcome:
-                reason = "other-outcome"
-            elif self.happened and not self.happened(trajectory):
-                reason = "filtered"
-            else:
-                return MinedSession(trajectory, log.name, repo, commit, guess, SessionScrubber(session))
-        self.account.left.drop(log.name, session.id, reason, detail)
-        return None
+            raise ItemError("older" if session.ended is not None else "without-a-date", "")
+        if self.project and not any(fnmatchcase(name, self.project) for name in names):
+            raise ItemError("other-project", "")
+        session.top = str(place.top) if place else ""
+        # What is nested too deep to be written fails here, not later.
+        orjson.dumps([dialogue.native_chat(session), session.tools], default=str)
+        trajectory = normalize(session, self.thinking)
+        turns = trajectory.turns
+        commit = own_commits.following(session, place) if place and self.commits and turns else None
+        guess = guess_of(session, commit)
+        refusals = {
+            "no-task": not trajectory.task,
+            "no-eligible-turn": not turns and (self.min_turns or not session.calls),
+            "too-short": turns < self.min_turns,
+            "other-outcome": self.outcome not in ("", guess[0] if session.verdict == "unknown" else session.verdict),
+            "filtered": self.happened is not None and not self.happened(trajectory),
+        }
+        if reason := next((reason for reason, holds in refusals.items() if holds), ""):
+            raise ItemError(reason, trajectory.ended_by)
+        return MinedSession(trajectory, log.name, repo, commit, guess, SessionScrubber(session))

@@ -14,7 +14,7 @@ from typing import Any
 from duel.conversation.model import AgentReply, Said, Session
 from duel.conversation.record_files import Hole
 from duel.conversation.values import parts, seconds, table, tables, text
-from duel.sources.sessions.log import Log, SessionBuilder, SessionReader, SessionTree, TreeEntry, any_record
+from duel.sources.sessions.session_formats import Log, SessionBuilder, SessionReader, SessionTree, TreeEntry, any_record
 
 _MESSAGES = {"user", "assistant"}
 # Lines that hold no message. Any other unknown type is noted by its name.

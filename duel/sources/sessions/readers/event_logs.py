@@ -7,13 +7,12 @@ observation names the action that caused it (`cause`, `tool_call_id`), parallel 
 """
 
 import shlex
-from collections.abc import Iterable, Iterator
-from typing import Any, TypeAlias
+from collections.abc import Iterator
+from typing import Any
 
 from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
-from duel.conversation.native_calls import calls_of
-from duel.conversation.values import joined, loaded, parts, seconds, table, tables, text
-from duel.sources.sessions.log import Log, SessionBuilder, SessionReader, any_record
+from duel.conversation.values import calls_of, joined, loaded, parts, seconds, table, tables, text
+from duel.sources.sessions.session_formats import Log, SessionBuilder, SessionReader, any_record
 
 # What Codex says in the person's name.
 _HARNESS = ("<environment_context>", "<user_instructions>", "# AGENTS.md instructions", "<turn_aborted>")
@@ -27,8 +26,6 @@ _SILENT = frozenset(
     "state agent_state_changed change_agent_state null recall system condensation ConversationStateUpdateEvent"
     " PauseEvent CondensationRequest TokenEvent LLMCompletionLogEvent".split()
 )
-
-_Message: TypeAlias = tuple[dict[str, Any], list[dict[str, Any]]]
 
 
 def _codex(log: Log, all_branches: bool = False) -> Iterator[Session]:
@@ -106,45 +103,42 @@ def _is_opencode(sample: list[dict[str, Any]]) -> bool:
 def _opencode(log: Log, all_branches: bool = False) -> Iterator[Session]:
     if log.is_database:
         for key, folder in log.query("SELECT id, directory FROM session ORDER BY id"):
-            yield _opencode_session(str(key), str(folder or ""), _stored(log, key))
+            session = Session("opencode", str(key), folder=str(folder or ""))
+            for message, info in log.query("SELECT id, data FROM message WHERE session_id = ? ORDER BY id", key):
+                held = log.query("SELECT data FROM part WHERE message_id = ? ORDER BY id", message)
+                _add_opencode(table(loaded(info)), [table(loaded(part)) for (part,) in held], session)
+            yield session.tally()
         return
     for document in log.values():
-        messages = [(table(m.get("info")), tables(m.get("parts"))) for m in tables(document.get("messages"))]
         info = table(document.get("info"))
-        yield _opencode_session(text(info, "id"), text(info, "directory"), messages)
+        session = Session("opencode", text(info, "id"), folder=text(info, "directory"))
+        for message in tables(document.get("messages")):
+            _add_opencode(table(message.get("info")), tables(message.get("parts")), session)
+        yield session.tally()
 
 
-def _stored(log: Log, session: str) -> Iterator[_Message]:
-    for key, data in log.query("SELECT id, data FROM message WHERE session_id = ? ORDER BY id", session):
-        rows = log.query("SELECT data FROM part WHERE message_id = ? ORDER BY id", key)
-        yield table(loaded(data)), [table(loaded(part)) for (part,) in rows]
-
-
-def _opencode_session(key: str, folder: str, messages: Iterable[_Message]) -> Session:
-    session = Session("opencode", key, folder=folder)
-    for info, held in messages:
-        for moment in ("created", "completed"):
-            session.saw(seconds(table(info.get("time")).get(moment)))
-        reply = AgentReply(cut=bool(info.get("error")))
-        for part in held:
-            kind, state, tool = text(part, "type"), table(part.get("state")), text(part, "tool")
-            if kind == "text" and not part.get("synthetic"):
-                reply.text = joined(reply.text, text(part, "text").strip())
-            elif kind == "reasoning":
-                reply.thinking = joined(reply.thinking, text(part, "text").strip())
-            elif kind == "tool":
-                given = {_KEYS.get(name, name): value for name, value in table(state.get("input")).items()}
-                call = AgentCall(text(part, "callID"), _OPENCODE.get(tool, tool), given, folder)
-                call.at, call.is_error = seconds(table(state.get("time")).get("start")), state.get("status") == "error"
-                if call.is_error or state.get("status") == "completed":
-                    call.result = text(state, "error" if call.is_error else "output")
-                reply.calls.append(call)
-        if info.get("role") == "user":
-            session.entries.append(Said(reply.text, sum(text(p, "mime").startswith("image/") for p in held)))
-        else:
-            session.model = text(info, "modelID") or session.model
-            session.entries.append(reply)
-    return session.tally()
+def _add_opencode(info: dict[str, Any], held: list[dict[str, Any]], session: Session) -> None:
+    for moment in ("created", "completed"):
+        session.saw(seconds(table(info.get("time")).get(moment)))
+    reply = AgentReply(cut=bool(info.get("error")))
+    for part in held:
+        kind, state, tool = text(part, "type"), table(part.get("state")), text(part, "tool")
+        if kind == "text" and not part.get("synthetic"):
+            reply.text = joined(reply.text, text(part, "text").strip())
+        elif kind == "reasoning":
+            reply.thinking = joined(reply.thinking, text(part, "text").strip())
+        elif kind == "tool":
+            given = {_KEYS.get(name, name): value for name, value in table(state.get("input")).items()}
+            call = AgentCall(text(part, "callID"), _OPENCODE.get(tool, tool), given, session.folder)
+            call.at, call.is_error = seconds(table(state.get("time")).get("start")), state.get("status") == "error"
+            if call.is_error or state.get("status") == "completed":
+                call.result = text(state, "error" if call.is_error else "output")
+            reply.calls.append(call)
+    if info.get("role") == "user":
+        session.entries.append(Said(reply.text, sum(text(p, "mime").startswith("image/") for p in held)))
+    else:
+        session.model = text(info, "modelID") or session.model
+        session.entries.append(reply)
 
 
 def _is_openhands(r: dict[str, Any]) -> bool:

@@ -9,7 +9,7 @@ from duel.conversation import message_rows, text_actions
 from duel.conversation.message_rows import chat
 from duel.conversation.model import Session
 from duel.conversation.values import loaded, seconds, table, tables, text
-from duel.sources.sessions.log import Log, SessionReader, any_record
+from duel.sources.sessions.session_formats import Log, SessionReader, any_record
 
 _DOCUMENTATION = ("func_documentation_string", "docstring", "doc", "nl")
 _CODE = ("func_code_string", "whole_func_string", "code", "function", "original_string")

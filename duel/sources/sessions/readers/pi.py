@@ -12,7 +12,7 @@ from duel.conversation import record_files
 from duel.conversation.model import Said, Session
 from duel.conversation.record_files import Hole, Record
 from duel.conversation.values import parts, seconds, table, tables, text
-from duel.sources.sessions.log import Log, SessionBuilder, SessionReader, SessionTree, TreeEntry
+from duel.sources.sessions.session_formats import Log, SessionBuilder, SessionReader, SessionTree, TreeEntry
 
 # Entries that are no part of the conversation. Any other unknown type is noted by its name.
 _SILENT = {"model_change", "thinking_level_change", "label", "session_info", "custom"}
