@@ -72,13 +72,9 @@ class Settings(FrozenSection):
 
     def writers(self, side: Side) -> list[str]:
         """The models of the candidates of one side of a turn: each model's first candidate, then each one's second."""
-        generate = self.generate
-        named, one, count = (
-            (generate.king_models, generate.king_model, generate.kings)
-            if side == "king"
-            else (generate.challenger_models, generate.challenger_model, generate.challengers)
-        )
-        return (named or [one or generate.model]) * count
+        named, one, count = (getattr(self.generate, f"{side}{end}") for end in ("_models", "_model", "s"))
+        models: list[str] = (named or [one or self.generate.model]) * count
+        return models
 
     def with_keys(self, **sections: Mapping[str, Any]) -> Self:
         """A copy with other keys: `with_keys(judge={"quorum": 1})`. They are not checked again."""
@@ -188,8 +184,7 @@ def _from_file(file: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
 def _refuse_misspelt(path: list[str], value: Any, file: Path) -> None:
     """Raise SettingsError where an unknown key resembles a known one: it is meant for this project."""
     *above, name = path
-    where = ".".join(above)
-    if name in FOREIGN_KEYS.get(where, ()):
+    if name in FOREIGN_KEYS.get(where := ".".join(above), ()):
         return
     known = [key for section, key in SYNONYMS if section == where] if above else ["dataset"]
     known += [] if above[:1] == ["dataset"] else keys_of(_section_at(above))

@@ -23,12 +23,10 @@ from duel.workspace import Workspace
 # fixes; the dataset also holds features, so twice that and more.
 HISTORY_BYTES = 17_000
 PULL_BYTES = 12_000
-# A candidate as the judges see it: the mean of 1,250 real turns has 850 bytes.
-REPLY = "x" * 850
-# Every so many turns end in refined/, as a plan assumes before anything is judged: a quarter to a fifth did in trials.
-REFINED_EVERY = 4
-# Of a large draw at least so many files of 200 turns are looked at: at 100,000 turns all of them took 139 s.
-SAMPLED_FILES = 10
+REPLY = "x" * 850  # a candidate as the judges see it: the mean of 1,250 real turns
+TYPICAL = partial(Answer, king=REPLY, challenger=REPLY + ".")
+REFINED_EVERY = 4  # turns of which one ends in refined/: a quarter to a fifth did in trials
+SAMPLED_FILES = 10  # files of 200 turns that are looked at, at least: at 100,000 turns all of them took 139 s
 
 
 class PlannedTurn(NamedTuple):
@@ -52,7 +50,7 @@ def sample(workspace: Workspace, settings: Settings) -> tuple[list[PlannedTurn],
         commit = stage.pull_request(prompt.instance_id)
         if not stage.is_left_out(stem, prompt.instance_id, commit):
             history = candidates.fitted_history(prompt.messages, settings, commit)
-            turns.append(PlannedTurn(stem, typical_answer(prompt.instance_id, history), commit))
+            turns.append(PlannedTurn(stem, TYPICAL(instance_id=prompt.instance_id, messages=history), commit))
     whole = len(files) == len(every) or not looked_at
     return turns, 1.0 if whole else workspace.count_prompts() / looked_at
 
@@ -60,11 +58,7 @@ def sample(workspace: Workspace, settings: Settings) -> tuple[list[PlannedTurn],
 def typical(settings: Settings) -> tuple[list[PlannedTurn], float]:
     history = [Message(role="system", content="rules"), Message(role="user", content="x" * HISTORY_BYTES)]
     commit = Commit(instance_id="a turn", patch="x" * PULL_BYTES)
-    return [PlannedTurn("a turn", typical_answer("a turn", history), commit)], settings.sample.n
-
-
-def typical_answer(instance_id: str, history: list[Message]) -> Answer:
-    return Answer(instance_id=instance_id, king=REPLY, challenger=REPLY + ".", messages=history)
+    return [PlannedTurn("a turn", TYPICAL(instance_id="a turn", messages=history), commit)], settings.sample.n
 
 
 def plans(

@@ -64,13 +64,13 @@ class Guiding(asking.AskingStage):
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """Open what runs commands and tests. Raises UserError that says how to get them."""
-        settings = self.settings
+        settings, workspace = self.settings, self.workspace
         hint = '`backend = "bubblewrap"` on Linux (`apt-get install bubblewrap`), or "docker"; `--backend` for once'
         execute.needs_backend(settings, "commands", hint)
         if settings.guide.verify:
-            self.verifier = backends.open_verifier(self.workspace, settings, TEST_SECONDS, offline=self.offline)
+            self.verifier = backends.open_verifier(workspace, settings, TEST_SECONDS, offline=self.offline)
         replayer = self.verifier and self.verifier.replayer
-        self.executor = replayer or backends.open_executor(self.workspace, settings, offline=self.offline)
+        self.executor = replayer or backends.open_executor(workspace, settings, offline=self.offline)
         self.commands = asyncio.Semaphore(backends.workers(settings))
         say(f"round {self.round}: {settings.agent_model} in {self.executor.describe()} …")
         try:
@@ -104,13 +104,11 @@ class Guiding(asking.AskingStage):
                 continue
             record = workspace.read(workspace.guided_path(name), Guided) if name in made else None
             if record is None or self.again or made[name] != (self.round, True):
+                told = {"task": name, "repo": commit.repo, "base_commit": commit.commit, "license": commit.license}
                 record = Guided(
                     **self.made,
+                    **told,
                     round=self.round,
-                    task=name,
-                    repo=commit.repo,
-                    base_commit=commit.commit,
-                    license=commit.license,
                     held_out=chance(settings.sample.seed, "held out", name) < settings.guide.held_out,
                     opening=first_messages(commit, openings.get(name, ())),
                     rounds=[run for run in (record.every_round() if record else ()) if run.round < self.round],

@@ -24,25 +24,21 @@ if TYPE_CHECKING:
     from duel.workspace import Workspace
 
 
-def dollars(text: str) -> float:
-    if not 0 <= float(text) < math.inf:
-        raise ArgumentTypeError(f"takes dollars: {text}")
-    return float(text)
+def number(kind: Callable[[str], Any], least: int, below: float = math.inf) -> Callable[[str], Any]:
+    """The type of an option that takes a number of a `kind` within these bounds."""
 
+    def read(text: str) -> Any:
+        if not (kind is float or text.isdecimal()) or not least <= kind(text) < below:
+            bound = "" if below == math.inf else f", under {below}"
+            raise ArgumentTypeError(f"must be a number of at least {least}{bound}: {text}")
+        return kind(text)
 
-def at_least(least: int, most: int | None = None) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        if not text.isdecimal() or int(text) < least or int(text) > (most or int(text)):
-            bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
-            raise ArgumentTypeError(f"must be a number {bounds}: {text}")
-        return int(text)
-
-    return number
+    return read
 
 
 TYPES: dict[str, Callable[[str], Any]] = {
-    "int": int, "float": float, "path": Path, "dollars": dollars, "from 0": at_least(0), "from 1": at_least(1),
-    "port": at_least(0, 65_535),
+    "int": int, "float": float, "path": Path, "dollars": number(float, 0), "from 0": number(int, 0),
+    "from 1": number(int, 1), "port": number(int, 0, 65_536),
 }  # fmt: skip
 
 
@@ -70,8 +66,7 @@ def add_options(name: str, parser: ArgumentParser) -> None:
     groups = [table()["group"][group] for group in table()[name].get("use", ())]
     for option, told in (pair for rows in (*groups, own) for pair in rows.items()):
         row = {"action": "store_true", "help": told} if isinstance(told, str) else dict(told)
-        if "type" in row:
-            row["type"] = TYPES[row["type"]]
+        row |= {"type": TYPES[row["type"]]} if "type" in row else {}
         if "names" in row:
             known = names(row.pop("names"))
             row["help"] = row["help"].format(names=", ".join(known))

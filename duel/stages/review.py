@@ -19,11 +19,11 @@ from pathlib import Path
 
 import orjson
 
-from duel import placement
 from duel.bookkeeping import NAMED_AT_MOST, Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, printable
 from duel.judging import rubric
+from duel.placement import obstacle
 from duel.records import Answer, Score
 from duel.records.votes import RATER_NAME, STAND_IN, People
 from duel.reporting import wording
@@ -90,9 +90,7 @@ def judged(workspace: Workspace, settings: Settings) -> list[Score]:
     found = []
     for path, answer in workspace.answers([]) if scores else ():
         score = scores.get(path.stem)
-        if score is None or score.mode != settings.duel.mode:
-            continue
-        if placement.obstacle(answer.audit("challenger"), settings):
+        if score is None or score.mode != settings.duel.mode or obstacle(answer.audit("challenger"), settings):
             continue
         texts = rubric.fingerprint(rubric.pair_of(score.file, answer, score.mode, settings.judge.observed))
         if score.made_with.get("candidates", texts) == texts:
@@ -111,10 +109,8 @@ def drawn_for(
         raise UserError("there is no such turn", where=workspace.root, value=unknown[0], hint="name an answer's file")
     with workspace.lock("review", "duel review"):
         earlier = ballots.read_showings(workspace, [])
-        fresh = [
-            *ballots.browse_for(rater, browse, earlier),
-            *ballots.draw_for(rater, count, settings.duel.seed, turns, earlier),
-        ]
+        fresh = ballots.browse_for(rater, browse, earlier)
+        fresh += ballots.draw_for(rater, count, settings.duel.seed, turns, earlier)
         ballots.add_showings(workspace, fresh)
     return with_texts(workspace, settings, [showing for showing in (*earlier, *fresh) if showing.rater == rater])
 
@@ -143,17 +139,17 @@ def box_of(workspace: Workspace, shown: Sequence[ballots.Ballot]) -> ballots.Bal
 
 def rows_of(file: Path) -> list[object]:
     """The lines of a file of votes; one that is no JSON stays text, which is set aside as no vote."""
-    rows: list[object] = []
+
+    def row(line: bytes) -> object:
+        try:
+            return orjson.loads(line)
+        except ValueError:
+            return line[:200]
+
     try:
-        lines = file.read_bytes().splitlines()
+        return [row(line) for line in file.read_bytes().splitlines() if line.strip()]
     except OSError as error:
         raise UserError("cannot read the votes", where=file, value=error.strerror) from None
-    for line in filter(bytes.strip, lines):
-        try:
-            rows.append(orjson.loads(line))
-        except ValueError:
-            rows.append(line[:200])
-    return rows
 
 
 def people_of(workspace: Workspace, settings: Settings, scores: Sequence[Score]) -> People:

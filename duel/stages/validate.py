@@ -106,10 +106,7 @@ run = synchronous(run_async)
 
 
 async def judged(panel: Panel, url: str, each: Iterable[Wanted]) -> tuple[calls.Summary, EndpointError | None]:
-    """Judge the duel, which comes first, then each further contest, unless the one before ended early.
-
-    The error is of a judge that answered nothing, where the others made a quorum of every turn.
-    """
+    """Judge each contest, the duel first, until one ends early; the error is of one whose votes the others make good."""
     summary, failure = calls.Summary("judge"), None
     for number, (jobs, name, by) in enumerate(each):
         if ended_early(summary):
@@ -163,10 +160,7 @@ def ended_early(summary: calls.Summary) -> bool:
 
 
 def decide(panel: Panel, case: gate.Case) -> Verdict:
-    """The verdict on all scores that stand under the present settings; saved last, it marks the stage as done.
-
-    People's votes stand in it where anyone has voted or the settings require it.
-    """
+    """The verdict on all scores that stand, with people's votes if there are any; saved last, it ends the stage."""
     workspace, settings, earlier = panel.workspace, panel.settings, case.earlier
     for look in looks_of_rounds(workspace, settings):
         earlier = looks.joined(earlier, look)

@@ -59,11 +59,9 @@ def run(
     if settings.execute.backend != "off":
         _ = BACKENDS[settings.execute.backend]  # a misspelt one is told before anything is done
 
-    further: dict[str, Any] = {}
-    if offline:  # every further contest costs nothing here, and rules vote in place of people
-        further = {"noise_floor": FURTHER, "canary": FURTHER, "confirm": True}
-        further["before_verdict"] = partial(review.run, workspace, settings, offline=True)
-
+    votes = partial(review.run, workspace, settings, offline=True)
+    further: dict[str, Any] = {"noise_floor": FURTHER, "canary": FURTHER, "confirm": True, "before_verdict": votes}
+    further = further if offline else {}  # there a contest costs nothing, and rules vote in place of people
     stages: dict[str, Callable[[], Result]] = {"prompt": lambda: draw(workspace, settings, offline, configured)}
     stages["king"] = lambda: king.run(workspace, settings, **asked)
     stages["challenger"] = lambda: challenger.run(workspace, settings, **asked)
