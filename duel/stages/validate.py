@@ -106,7 +106,7 @@ run = synchronous(run_async)
 
 
 async def judged(panel: Panel, url: str, each: Iterable[Wanted]) -> tuple[calls.Summary, EndpointError | None]:
-    """Judge each contest, the duel first, until one ends early; the error is of one whose votes the others make good."""
+    """Judge each contest, the duel first, until one ends early; the error is of a judge that the others make good."""
     summary, failure = calls.Summary("judge"), None
     for number, (jobs, name, by) in enumerate(each):
         if ended_early(summary):
