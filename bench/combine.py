@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from duel.conversation import dialogue, record_files  # noqa: E402
 from duel.errors import ItemError  # noqa: E402
-from duel.exports import trajectories  # noqa: E402
+from duel.exports import loading  # noqa: E402
 from duel.scaling import refused_commands  # noqa: E402
 
 SHARES = (0.02, 0.05, 0.075, 0.10, 0.12)
@@ -142,7 +142,7 @@ def honest_commands() -> Iterator[str]:
             if isinstance(row, record_files.Hole):
                 continue
             try:
-                example = trajectories.example_of(row, "x#0")
+                example = loading.example_of(row, "x#0")
                 entries = [*dialogue.parse(example.messages), *dialogue.parse(example.native)]
             except (ItemError, AttributeError):
                 continue

@@ -28,7 +28,7 @@ from duel import offline, settings  # noqa: E402
 from duel.bookkeeping import LeftOut  # noqa: E402
 from duel.execution import backends  # noqa: E402
 from duel.offline.rules import row_words  # noqa: E402
-from duel.scaling import augmentation, code_pairs, diversity, episodes  # noqa: E402
+from duel.scaling import augmentation, code_pairs, episodes, likeness  # noqa: E402
 from duel.scaling.phrasing import Phrasing  # noqa: E402
 from duel.scaling.scaled_rows import ScaledRow  # noqa: E402
 from duel.stages import scale  # noqa: E402
@@ -102,10 +102,10 @@ def measure_plans(count: int, places: list[str], mirrors: str) -> None:
 
 
 def say_diversity(rows: list[ScaledRow]) -> None:
-    sample = sorted(rows, key=lambda row: random.Random(row.id).random())[: diversity.SAMPLE]
-    said, varied = diversity.figures(sample), diversity.figures(string_variation(len(sample)))
+    sample = sorted(rows, key=lambda row: random.Random(row.id).random())[: likeness.SAMPLE]
+    said, varied = likeness.figures(sample), likeness.figures(string_variation(len(sample)))
     print(f"{len(sample)} rows")
-    for name, (low, high) in diversity.WANTED.items():
+    for name, (low, high) in likeness.WANTED.items():
         print(f"{name:<22}{said[name]:>8.3f}   string variation {varied[name]:>6.3f}   wanted {low:g} to {high:g}")
 
 
@@ -125,7 +125,7 @@ async def measure_requests(count: int) -> None:
         shutil.rmtree(workspace.root)
     for row, job in zip(rows, Phrasing(chosen, b"secret", drops).jobs(rows), strict=True):
         row.messages[0].content = row_words.reply(job.requests()[0].messages)
-    say_diversity([*diversity.varied(rows, drops)])
+    say_diversity([*likeness.varied(rows, drops)])
 
 
 def measure_pairs(repositories: list[str]) -> None:

@@ -1,8 +1,4 @@
-"""Delimiters that no author of the fenced text can know: how untrusted text stands in a prompt.
-
-The nonce is a keyed hash of the workspace's secret and the item, so a reply cannot close its own block, and a rerun
-makes the same request.
-"""
+"""Delimiters that no author of the fenced text can know, and that a rerun makes again: untrusted text in a prompt."""
 
 import hashlib
 import hmac

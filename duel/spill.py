@@ -24,32 +24,25 @@ class Spill:
     def __init__(self, folder: Path | None = None, level: int = 0, newest: int = 0) -> None:
         self.folder, self._level, self._newest = folder, level, newest
         with tempfile.TemporaryFile(dir=folder) as file:
-            self._file = os.dup(file.fileno())
+            self.file = os.dup(file.fileno())
         self._end = 0
         self._waiting: deque[weakref.ref[Spilled]] = deque()
-        weakref.finalize(self, os.close, self._file)
+        weakref.finalize(self, os.close, self.file)
 
     def put(self, value: Any) -> "Spilled":
         """Take in what JSON can hold. Raises WorkspaceError where the disk is full."""
         spilled = Spilled(self, value)
         self._waiting.append(weakref.ref(spilled))
         if len(self._waiting) > self._newest and (oldest := self._waiting.popleft()()) is not None:
-            oldest.place, oldest.held = self._write(oldest.held), None
+            data, start = zlib.compress(orjson.dumps(oldest.held), self._level), self._end
+            try:
+                while data:
+                    written = os.pwrite(self.file, data, self._end)
+                    data, self._end = data[written:], self._end + written
+            except OSError as error:
+                raise cannot_write(self.folder or Path(tempfile.gettempdir()), error) from None
+            oldest.place, oldest.held = (start, self._end - start), None
         return spilled
-
-    def _write(self, value: Any) -> tuple[int, int]:
-        data = zlib.compress(orjson.dumps(value), self._level)
-        place = (self._end, len(data))
-        try:
-            while data:
-                written = os.pwrite(self._file, data, self._end)
-                data, self._end = data[written:], self._end + written
-        except OSError as error:
-            raise cannot_write(self.folder or Path(tempfile.gettempdir()), error) from None
-        return place
-
-    def get(self, start: int, size: int) -> Any:
-        return orjson.loads(zlib.decompress(os.pread(self._file, size, start)))
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -61,4 +54,7 @@ class Spilled:
     place: tuple[int, int] | None = None
 
     def value(self) -> Any:
-        return self.held if self.place is None else self.spill.get(*self.place)
+        if self.place is None:
+            return self.held
+        start, size = self.place
+        return orjson.loads(zlib.decompress(os.pread(self.spill.file, size, start)))

@@ -24,10 +24,9 @@ _HIDDEN = re.compile(
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
 _DELIMITER = re.compile(
-    r"(?<!=)={3,}+[ \t]*+(?:END[ \t]+OF[ \t]+)?(?:REPLY|OBSERVED|CONVERSATION|CANDIDATE|RESPONSE|ANSWER"
+    r"(?i)(?<!=)={3,}+[ \t]*+(?:END[ \t]+OF[ \t]+)?(?:REPLY|OBSERVED|CONVERSATION|CANDIDATE|RESPONSE|ANSWER"
     r"|HIDDEN PULL REQUEST|AGENT SYSTEM PROMPT)\b|\[(?:The )?(?:Start|End) of (?:Assistant|Reply|Response|Answer)"
-    r"|</?(?:reply|candidate|response)[ _]?[12AB]>",
-    re.IGNORECASE,
+    r"|</?(?:reply|candidate|response)[ _]?[12AB]>"
 )
 _ROLE_LINE = re.compile(
     r"^[ \t>#*]*(?:\[?(?:SYSTEM|DEVELOPER)\]?[ \t]*(?:MESSAGE|PROMPT|NOTE|OVERRIDE)?[ \t]*\**[:\]]|\[INST\]|<<SYS>>"

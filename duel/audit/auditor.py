@@ -1,8 +1,6 @@
 """The auditor: a model that must quote, for each claim of a turn, the line of the conversation from which it follows.
 
-A fix told in other words shares no word with the pull request, so no search finds it. Cheap signals only rank the
-turns; the model is asked of the most suspicious ones. Its word alone counts for nothing: a quote must really stand in
-the conversation, and a claim must really stand in the turn.
+A fix told in other words is found by no search. A quote must really stand in the conversation, a claim in the turn.
 """
 
 import contextlib

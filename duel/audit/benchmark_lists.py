@@ -1,8 +1,4 @@
-"""Where lists of benchmark instances come from: files a user names, the Hub, and `humaneval.txt`, which works offline.
-
-Single functions (HumanEval, arXiv 2107.03374, with hashes of some runs of 13 words of its prompts; MBPP, arXiv
-2108.07732) are known again by a hash of a function's name and the names of its parameters.
-"""
+"""Where lists of benchmark instances come from: files a user names, the Hub, and `humaneval.txt` without a network."""
 
 import contextlib
 import csv

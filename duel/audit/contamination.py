@@ -1,10 +1,7 @@
 """Benchmark contamination: pull requests that a model will later be tested on never become training data.
 
-Three ways to be contaminated: the same instance (its id in any spelling, or its base commit, which no two projects
-share), in strict mode the same repository, and an issue whose words are largely those of a benchmark's issue.
+The same instance (its id in any spelling, or its base commit), an issue in the same words, if asked the repository.
 """
-
-from __future__ import annotations
 
 import re
 import zlib
@@ -12,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from duel import wordlists
 from duel.audit.benchmark_lists import HUB_LISTS, hub_rows, humaneval, rows_of_file, signatures
@@ -21,12 +18,9 @@ from duel.records import fingerprint
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-NGRAM = 13
-"""Words in a row that count as taken over (Brown et al., "Language Models are Few-Shot Learners", 2020, appendix C)."""
-SHARED_NGRAMS = 0.3
-"""Share of an issue's n-grams that one benchmark issue must have; less is a template that both were written in."""
-CONTAINED = 0.6
-"""Share of a benchmark issue's n-grams that a longer text must hold, such as a task with instructions around it."""
+NGRAM = 13  # words in a row that count as taken over (Brown et al., "… Few-Shot Learners", 2020, appendix C)
+SHARED_NGRAMS = 0.3  # share of an issue's n-grams that one benchmark issue must have; less is a common template
+CONTAINED = 0.6  # share of a benchmark issue's n-grams that a longer text, with instructions around it, must hold
 SAMPLED = 8  # of a longer issue's n-grams every eighth is kept, by its hash: 5,000 issues have 1.5 million
 SHORT = 80  # issues with fewer n-grams are kept whole
 
@@ -44,22 +38,18 @@ _ENDINGS = re.compile(
 )
 _HOST = re.compile(r"^(?:git\+)?(?:https?://|ssh://)?(?:git@)?(?:www\.)?(?:github|gitlab)\.com[/:]")
 _ISSUE = re.compile(
-    r"<(pr_description|issue|issue_description|problem_statement|github_issue|task_description|problem|bug_report)>"
-    r"(.*?)</\1>|\bISSUE:\s*\n(.*?)\n\s*INSTRUCTIONS:",
-    re.DOTALL,
+    r"(?s)<(pr_description|issue|issue_description|problem_statement|github_issue|task_description|problem|bug_report)>"
+    r"(.*?)</\1>|\bISSUE:\s*\n(.*?)\n\s*INSTRUCTIONS:"
 )
 
 
 @dataclass
 class Benchmarks:
-    """The instances of the benchmarks that `[audit] decontaminate` names.
-
-    `checked` is {name: number of instances}, `unchecked` {name: why the list could not be had}.
-    """
+    """The instances of the benchmarks that `[audit] decontaminate` names."""
 
     by: str = "id"
-    checked: dict[str, int] = field(default_factory=dict)
-    unchecked: dict[str, str] = field(default_factory=dict)
+    checked: dict[str, int] = field(default_factory=dict)  # {name: number of instances}
+    unchecked: dict[str, str] = field(default_factory=dict)  # {name: why the list could not be had}
     digests: dict[str, str] = field(default_factory=dict)  # {name: fingerprint of its rows}
     # What tells an instance (its id, repository, commit, or name and number in a fork) -> the first list that has it.
     _known: dict[tuple[str, ...], str] = field(default_factory=dict, repr=False)
@@ -70,7 +60,7 @@ class Benchmarks:
     @classmethod
     def load(
         cls, settings: Settings, workspace: Workspace, offline: bool = False, functions: Iterable[str] = ()
-    ) -> Benchmarks:
+    ) -> Self:
         """The lists that the settings name, and those of `functions`: known benchmarks, Hub data sets, or files of ids.
 
         A list that could not be had is in `unchecked` with the reason, never passed over in silence. Raises

@@ -19,10 +19,8 @@ from duel.workspace import natural_order
 Hashed: TypeAlias = NDArray[np.uint32]
 
 HASHES = 64  # hash functions of a signature: 256 bytes a turn, 0.1 ms for 300 words
-MISSED = 0.006
-"""Largest chance that a pair exactly at the threshold shares no band; a pair above it is missed less often."""
-COMPARED = 16
-"""Groups within one bucket that a turn is compared with; buckets hold more only where turns are all alike anyway."""
+MISSED = 0.006  # largest chance that a pair exactly at the threshold shares no band; above it the chance is smaller
+COMPARED = 16  # groups of a bucket that a turn is compared with; there are more only where turns are alike anyway
 _SEED = 20261121
 
 

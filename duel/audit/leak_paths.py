@@ -12,15 +12,13 @@ from duel.audit.leak_words import MADE_HERE
 from duel.audit.pull_facts import WORD, DiffLine, Fact, Facts, plain
 from duel.audit.turn_indexes import HistoryIndex, Search, Told
 
-GUESSED_AND_OPENED = 0.6
-"""The command opens or looks for what the task's words suggest: a module of that name, or a seen module's test."""
+GUESSED_AND_OPENED = 0.6  # the command opens or looks for a module that the task names, or a seen module's test
 PATTERN_LETTERS = 4  # characters in a row that a pattern must hold to say anything: `*.py` and `src/*` match everything
 DEEPEST = 64  # parts that a path of a repository may have; a spelling with more is read from its end alone
 NARROW = 80  # lines that a window has at most; who opens more reads the file
 FIRST_LINES = 40  # a window that starts higher shows the head of a file, which says nothing
 ROUND = 0.7  # a window from and to a round number may be a shot in the dark (2 of 1,295 honest commands hit)
-LEAST_LINE = 12
-"""Characters of a line that must have been shown for its file to count as read; shorter ones stand in every file."""
+LEAST_LINE = 12  # characters of a shown line by which its file counts as read; shorter ones stand in every file
 
 _TOKEN = re.compile(r"(?:[\w.~$@%+/\\*?:#!-]|\{[^{}\s]{1,200}\}|\[[^\[\]\s]{1,40}\])+")
 _SEPARATOR = re.compile(r"::|[:#@!]")

@@ -13,26 +13,24 @@ from duel.audit.turn_indexes import Search, Told
 MADE_HERE = 0.6  # the command itself makes it, or looks for it
 IN_REPOSITORY = 0.85  # it stands on unchanged or removed lines too: a model may remember the project
 UNCHANGED = 0.6  # it stands on unchanged lines or in the description alone
+PLACE = (UNCHANGED, IN_REPOSITORY, 1.0)  # the same, by whether it stands on changed and on none but added lines
 IN_CODE = 0.75  # it is used in code that the agent writes, where a model's memory of libraries speaks
 GUESSABLE = 0.85  # every word it is put together from was seen
 GUESSED = 0.75  # the reply itself calls it a guess; whoever has read the pull request states it
 KNOWN = 0.97  # a compound name that up to nine modules of the background have, but hardly another record
 WELL_KNOWN = 0.8  # a compound name that more modules or other records have
-STATED_MOST = 100
-"""Modules of the background up to which a name that stands on added lines alone counts where prose states it."""
+STATED_MOST = 100  # modules of the background up to which a name on added lines alone counts where prose states it
 PLAIN_MOST = 100  # the same for a single word, and only where it is marked as code
-HALF_MOST = 7
-"""Modules of the background from which a name must be marked as code, or other records' use counts in full."""
+HALF_MOST = 7  # modules of the background from which a name must be marked as code to be shared at half the cost
 PLAIN = 0.9  # a single word that is marked as code
 SHINGLE = 6  # words of prose in a row that nobody writes twice by chance
 RUN = 5  # tokens of code in a row that are looked up; names and marks count as one each
 RUN_CHARACTERS = 14
 LEAST_RUN = 0.77  # shorter pieces are dropped: with BASE a run must leak alone, since two commonplaces are no proof
 _LINE_NUMBER = re.compile(
-    r"\b(?:lines?|ln\.?|row) ?(?:no\.? |number |numbers |#|~)?(\d{1,6})\b"
+    r"(?i)\b(?:lines?|ln\.?|row) ?(?:no\.? |number |numbers |#|~)?(\d{1,6})\b"
     r"(?:\s?(?:-|–|to|and|through)\s?(\d{1,6}))?"
-    r"|(?<![\w/-])[\w/-]++\.\w{1,5}:(\d{1,6})\b|#?\bL(\d{1,6})\b|@@ -(\d{1,6})",
-    re.IGNORECASE,
+    r"|(?<![\w/-])[\w/-]++\.\w{1,5}:(\d{1,6})\b|#?\bL(\d{1,6})\b|@@ -(\d{1,6})"
 )
 _DIGITS = re.compile(r"(?<!\d)\d{1,6}(?!\d)", re.ASCII)
 _SED_POINT = re.compile(r"(?<![\w.,$])(\d{1,6})(?:,\d{1,6})?(?:[siacd]\b|[sc][/|#\\])")
@@ -65,10 +63,8 @@ def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> 
     grepped = compound and key in search.reply.grepped
     in_code = search.reply.in_code(start) and not grepped
     common = commonness(key)
-    if not common:
-        factor = 1.0
-    elif in_code:
-        return 0.0
+    if not common or in_code:
+        factor = 0.0 if common else 1.0
     elif compound and common > 9:
         factor = WELL_KNOWN if fact.added and common <= STATED_MOST else 0.0
     elif compound:
@@ -82,18 +78,13 @@ def _name_factor(search: Search, fact: Fact, key: str, start: int, end: int) -> 
     parts = [part.casefold() for part in _SUBWORD.findall(fact.value) if compound and len(part) > 2]
     if parts and all(part in search.seen.text or part.removesuffix("s") in search.seen.text for part in parts):
         factor *= GUESSABLE
-    factor *= _place_factor(fact)
+    factor *= PLACE[fact.added + fact.changed]
     if not in_code:
         if fact.changed and (common < HALF_MOST or search.reply.is_marked(start, end)):
             factor *= search.rarity.half(key)
         factor *= GUESSED if _GUESS.search(search.reply.text, max(0, start - 30), end + 20) else 1.0
-    if not grepped and (key in search.reply.made or search.reply.looks_for(key)):
-        return factor * MADE_HERE
-    return factor * IN_CODE if in_code else factor
-
-
-def _place_factor(fact: Fact) -> float:
-    return 1.0 if fact.added else IN_REPOSITORY if fact.changed else UNCHANGED
+    is_made = not grepped and (key in search.reply.made or search.reply.looks_for(key))
+    return factor * (MADE_HERE if is_made else IN_CODE if in_code else 1.0)
 
 
 def chunks(search: Search) -> Iterator[Told]:
@@ -108,7 +99,7 @@ def chunks(search: Search) -> Iterator[Told]:
         is_short = len(parts) < 3
         is_meant = not is_short or search.reply.is_quoted(match.start())
         if is_new and is_meant and parts[0] not in sys.stdlib_module_names:
-            factor = _place_factor(fact) * (0.6 if is_short and "." in key else 1.0)
+            factor = PLACE[fact.added + fact.changed] * (0.6 if is_short and "." in key else 1.0)
             yield Told(fact, match[0], match.start(), factor, key)
 
 
@@ -146,13 +137,11 @@ def constants(search: Search) -> Iterator[Told]:
         if fact is None:
             continue
         digits, value, in_code = key.replace(".", "").strip("0"), float(key), search.reply.in_code(match.start())
+        is_odd = len(key.split(".")[0]) >= 3 and len(digits) >= 2
         if in_code:  # at least four digits, not round, no year, no power of two
-            power_of_two = value.is_integer() and int(value).bit_count() in (1, int(value).bit_length())
-            is_long = len(digits) >= 3 and (value >= 1000 or "." in key)
-            odd = is_long and not (1900 <= value <= 2100 or power_of_two)
-        else:
-            odd = len(key.split(".")[0]) >= 3 and len(digits) >= 2
-        if odd and not search.seen.has_number(key):
+            is_power = value.is_integer() and int(value).bit_count() in (1, int(value).bit_length())
+            is_odd = len(digits) >= 3 and (value >= 1000 or "." in key) and not (1900 <= value <= 2100 or is_power)
+        if is_odd and not search.seen.has_number(key):
             yield Told(fact, match[0], match.start(), IN_CODE if in_code else 1.0)
 
 
@@ -183,10 +172,9 @@ def literals(search: Search) -> Iterator[Told]:
         if " " not in key or key not in reply.plain or seen.has_text(key):
             continue
         words = PROSE_WORD.findall(key)
-        start = reply.find(literal)
-        unseen = sum(not seen.has(word) for word in words)
-        factor = min(1.0, 0.2 * len(words) + 0.1 * unseen + 0.4 * reply.is_quoted(start))
         if len(words) >= 2:
+            start, unseen = reply.find(literal), sum(not seen.has(word) for word in words)
+            factor = min(1.0, 0.2 * len(words) + 0.1 * unseen + 0.4 * reply.is_quoted(start))
             yield Told(search.facts.literal(literal), literal, start, factor, key)
 
 
@@ -196,15 +184,12 @@ def lines(search: Search) -> Iterator[Told]:
     for key, line in search.facts.lines.items():
         if len(key) >= 12 and key in reply.plain and len(WORD.findall(key)) > 1 and not seen.has_line(key):
             fact = fact_on(line, "line", line.text.strip())
-            start = reply.find(fact.value)
-            pairs = seen.unseen_pairs(key)
+            start, each = reply.find(fact.value), (0.6, 0.2)
             if reply.in_code(start):
-                factor = 0.12 * pairs
-            elif all(seen.has(word) for word in WORD.findall(key)):
-                factor = 0.5 + 0.11 * pairs
-            else:
-                factor = 0.6 + 0.2 * pairs
-            yield Told(fact, fact.value, start, min(1.0, factor))
+                each = (0.0, 0.12)
+            elif all(map(seen.has, WORD.findall(key))):
+                each = (0.5, 0.11)
+            yield Told(fact, fact.value, start, min(1.0, each[0] + each[1] * seen.unseen_pairs(key)))
 
 
 def runs(search: Search) -> Iterator[Told]:
@@ -217,8 +202,8 @@ def runs(search: Search) -> Iterator[Told]:
         for start, end in _taken_over(folded, RUN, search.facts.tokens, lambda words: "".join(words) in changed):
             said = reply.text[tokens[start].start() : tokens[end - 1].end()]
             # Without its first and last token it must be new as well: those may have been added to what was seen.
-            new = "".join(folded[start + 1 : end - 1])
-            if len(said) >= RUN_CHARACTERS and _CODE.search(said) and new not in seen.squeezed and said not in told:
+            is_new = "".join(folded[start + 1 : end - 1]) not in seen.form(pull_facts.squeezed)
+            if len(said) >= RUN_CHARACTERS and _CODE.search(said) and is_new and said not in told:
                 told.add(said)
                 fact = search.facts.line_with("".join(folded[start:end]), pull_facts.squeezed)
                 # More names, and more neighbors that the history never had side by side, make it less of an accident.

@@ -1,7 +1,6 @@
 """The blind-agent audit: facts in a reply that stand in the hidden pull request and nowhere in what the agent saw.
 
-A challenger is written with the pull request in hand. What it tells must follow from the history alone; a path that
-nobody listed, a helper that exists only in the patch or "as the diff shows" would teach a model to make things up.
+A challenger is written with the pull request in hand; what it tells must follow from the history alone.
 """
 
 from collections.abc import Sequence
@@ -17,8 +16,7 @@ from duel.records import Audit, Commit, Leak, Message, fingerprint
 BASE = dict.fromkeys(["line", "line number", "pull", "talk", "blind edit", "window", "other history", "claim"], 1.3)
 BASE |= {"test": 1.6, "path": 1.5, "identifier": 1.5, "hash": 1.5, "literal": 1.4, "number": 1.2}
 LEAST_WEIGHT = 0.25  # lighter findings are noise and are left out
-WEAK_LINES_MOST = 0.9
-"""What lines that do not leak alone weigh together at most, and all lines in code: an honest agent may find the fix."""
+WEAK_LINES_MOST = 0.9  # what lines that do not leak alone, or stand in code, weigh together: the fix may be found
 _CALLED = {"hash": "commit hash", "pull": "pull request number"}
 _DEEDS = {
     "blind edit": "edits `{}`, of which the conversation has shown nothing",
@@ -64,14 +62,11 @@ def distinct(findings: Sequence[Leak], reply: ReplyIndex) -> list[Leak]:
 
     Of those that leak alone the longest is best, since it says most; of the others the heaviest.
     """
-
-    def goodness(leak: Leak) -> tuple[float, float, int, str]:
-        return (-len(leak.value) if leak.weight > 1.0 else 1, -leak.weight, leak.place["offset"], leak.kind)
-
     kept: list[Leak] = []
     spans: list[tuple[int, int]] = []
     weak_lines = 0.0
-    for leak in sorted(findings, key=goodness):
+    said = ((-len(leak.value) if leak.weight > 1.0 else 1, leak) for leak in findings)
+    for _, leak in sorted(said, key=lambda one: (one[0], -one[1].weight, one[1].place["offset"], one[1].kind)):
         start, end = leak.place["offset"], leak.place["offset"] + len(leak.value)
         if any(start < other_end and other_start < end for other_start, other_end in spans):
             continue

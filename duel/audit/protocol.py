@@ -1,14 +1,10 @@
 """The protocol check: whether a turn keeps the rules that its own history's system prompt states."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import NamedTuple, TypeAlias
-
-from markdown_it import MarkdownIt
+from typing import Any, NamedTuple, TypeAlias
 
 from duel import shell, turn
 from duel.records import BrokenRule, Message, ProtocolCheck
@@ -26,14 +22,12 @@ GROUPS = {
 _SENTENCE = re.compile(r"[^.\n]*(?:\.(?!\s|$)[^.\n]*|\n(?![ \t]*(?:[-*#]|\d+\.|\n))[^.\n]*)*")
 _TOOL = re.compile(r"(?<![\w./-])[a-z][a-z0-9_+-]*(?:\.[a-z0-9]+)?(?:3|2)?(?: -c)?(?![\w./-]*[/(])")
 _LISTED = re.compile(
-    r"(?:try to (?:use|invoke|run|call)|use|invoke|run|try|call|execute)\s+(?:to\s+)?((?:`[^`\n]+`|[\w.+-]+)"
-    r"(?:\s*(?:,|/|\bor\b|\band\b|, or|, and)\s*(?:or |and )?(?:`[^`\n]+`|[\w.+-]+))*)",
-    re.IGNORECASE,
+    r"(?i)(?:try to (?:use|invoke|run|call)|use|invoke|run|try|call|execute)\s+(?:to\s+)?((?:`[^`\n]+`|[\w.+-]+)"
+    r"(?:\s*(?:,|/|\bor\b|\band\b|, or|, and)\s*(?:or |and )?(?:`[^`\n]+`|[\w.+-]+))*)"
 )
 _ALLOWED = re.compile(
-    r"(?:^|\n)[ \t]*(?:[-*] )?(?:only )?(?:allowed|available|permitted) (?:tools?|commands?)[^:\n]{0,40}:\s*(.*?)"
-    r"(?=\n[ \t]*[-*#]|\n\s*\n|\Z)",
-    re.IGNORECASE | re.DOTALL,
+    r"(?is)(?:^|\n)[ \t]*(?:[-*] )?(?:only )?(?:allowed|available|permitted) (?:tools?|commands?)[^:\n]{0,40}:\s*(.*?)"
+    r"(?=\n[ \t]*[-*#]|\n\s*\n|\Z)"
 )
 _ENGLISH = frozenset(
     "or and try use run invoke verify execute call the a an any other to it them this that these such all of in on for"
@@ -184,7 +178,9 @@ def _fenced_blocks(text: str) -> list[FencedBlock]:
 
 
 @cache
-def _markdown() -> MarkdownIt:
+def _markdown() -> Any:
+    from markdown_it import MarkdownIt  # 0.1 s
+
     markdown = MarkdownIt("zero").enable(["fence"])
     markdown.core.ruler.enableOnly(["normalize", "block"])
     return markdown

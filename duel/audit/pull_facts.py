@@ -1,7 +1,4 @@
-"""What a hidden pull request tells: paths, names, literals, lines, line numbers, hashes, numbers, and their places.
-
-A table of names holds no more than what stands there; where it stands is looked up for the few that a reply tells.
-"""
+"""What a hidden pull request tells: paths, names, literals, lines, line numbers, hashes, numbers, and their places."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -178,8 +175,13 @@ def squeezed(text: str) -> str:
 
 
 def spoken(text: str) -> str:
-    """The words of `text`, casefolded and one blank apart."""
-    return " ".join(PROSE_WORD.findall(text.casefold()))
+    """The words of `text`, casefolded and one blank apart, also around them."""
+    return f" {' '.join(PROSE_WORD.findall(text.casefold()))} "
+
+
+def named(text: str) -> str:
+    """The names in `text` in the same way."""
+    return f" {' '.join(WORD.findall(text.casefold()))} "
 
 
 def is_compound(word: str) -> bool:

@@ -1,6 +1,6 @@
 """How rare a name is: counted over the workspace's other records, and over source code that every machine has.
 
-What is counted once is kept in the workspace: counting 100,000 pull requests takes a minute and a half.
+The count is kept in the workspace: counting 100,000 pull requests takes a minute and a half.
 """
 
 from __future__ import annotations

@@ -2,14 +2,14 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from duel import shell, turn
-from duel.audit.pull_facts import PROSE_WORD, WORD, Fact, Facts, plain, spoken
+from duel.audit.pull_facts import WORD, Fact, Facts, named, plain, spoken
 from duel.audit.rarity import Rarity
 from duel.records import Message
 
@@ -19,8 +19,7 @@ _GREPS = frozenset({"grep", "egrep", "fgrep", "rg", "ag", "ack", "zgrep", "sed",
 _RANGE = re.compile(r"(?<!\d)(\d{1,7}),\s?(\d{1,7})p|\bl(?:ines? )?(\d{1,7})\s?(?:-|–|to|and|through)\s?l?(\d{1,7})")
 _HEAD = re.compile(r"\bhead\b[^|\n]{0,200}?-(?:n\s?|-lines=)?(\d{1,7})")
 _NUMBERED = re.compile(
-    r"^[ \t]*(?:[^\s:]{1,200}[:-])?(\d{1,7})(?:[:\t|-]|[ ]{1,2}(?=\S))|:(\d{1,7})\b|\blines? (\d{1,7})|#l(\d{1,7})",
-    re.MULTILINE,
+    r"(?m)^[ \t]*(?:[^\s:]{1,200}[:-])?(\d{1,7})(?:[:\t|-]|[ ]{1,2}(?=\S))|:(\d{1,7})\b|\blines? (\d{1,7})|#l(\d{1,7})"
 )
 NEAR = 12  # a line this close to one whose number was shown is counted off without help
 
@@ -83,7 +82,7 @@ class HistoryIndex:
     """Everything that the agent has seen, without regard to case."""
 
     def __init__(self, messages: Sequence[Message], issue: str = "") -> None:
-        self._messages = messages
+        self._messages, self._forms = messages, dict[Callable[[str], str], str]()
         self.text = "\n".join([*(message.content for message in messages), issue]).casefold()
         self.task = "\n".join([*(message.content for message in messages[:2]), issue]).casefold()
         self.said = [message.content.casefold() for message in messages if message.role == "assistant"]
@@ -107,16 +106,22 @@ class HistoryIndex:
         return self.has_line(text) or self.has_phrase(text)
 
     def has_line(self, line: str) -> bool:
-        return plain(line) in self._plain
+        return plain(line) in self.form(plain)
 
     def has_phrase(self, text: str) -> bool:
         words = spoken(text)
-        return bool(words) and f" {words} " in self._prose
+        return bool(words.strip()) and words in self.form(spoken)
 
     def unseen_pairs(self, line: str) -> int:
         """How many neighboring pairs of names in `line` the history never had side by side."""
-        tokens = WORD.findall(line.casefold())
-        return sum(f" {a} {b} " not in self._names for a, b in pairwise(tokens))
+        names = self.form(named)
+        return sum(f" {a} {b} " not in names for a, b in pairwise(named(line).split()))
+
+    def form(self, make: Callable[[str], str]) -> str:
+        """The text as `plain`, `squeezed`, `spoken` or `named` make it, made once."""
+        if make not in self._forms:
+            self._forms[make] = make(self.text)
+        return self._forms[make]
 
     def could_count(self, number: int, path: str) -> bool:
         """True where the agent could have counted its way to line `number` of `path` from what it was shown of it."""
@@ -128,22 +133,6 @@ class HistoryIndex:
     def commands(self) -> list[str]:
         said = (message.content for message in self._messages if message.role == "assistant")
         return [turn.command(text).casefold() for text in said]
-
-    @cached_property
-    def _plain(self) -> str:
-        return " ".join(self.text.split())
-
-    @cached_property
-    def squeezed(self) -> str:
-        return "".join(self.text.split())
-
-    @cached_property
-    def _prose(self) -> str:
-        return f" {' '.join(PROSE_WORD.findall(self.text))} "
-
-    @cached_property
-    def _names(self) -> str:
-        return f" {' '.join(WORD.findall(self.text))} "
 
     @cached_property
     def _exchanges(self) -> list[tuple[str, list[tuple[int, int]]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,11 @@ import orjson
 from duel.calls import prices
 from duel.calls.failures import THOUGHT_ALONE, Failure, Meaning, down_error, fitting_tokens
 from duel.calls.lane import Lane
-from duel.calls.prices import BYTES_PER_TOKEN
-from duel.calls.request import Request
+from duel.calls.request import Reply, Request
 from duel.calls.route import Provider
-from duel.calls.wire import Completion, Dialect, encode
+from duel.calls.wire import Dialect, encode
 from duel.errors import DuelError, ItemError
+from duel.history import BYTES_PER_TOKEN, estimate_tokens
 from duel.sections import Price
 
 if TYPE_CHECKING:
@@ -38,13 +39,12 @@ SMALLEST_BUDGET = 256
 _ALWAYS = frozenset({"tls", "address", "proxy-scheme"})
 
 
-@dataclass
-class Line:
-    """One model of one provider, as calls meet it."""
+@dataclass(kw_only=True)
+class Line(Lane):
+    """One model of one provider, as calls meet it: its queue, its price, how it wants to be asked, whether it is up."""
 
     provider: Provider
     model: str
-    lane: Lane
     price: Price | None
     dialect: Dialect = field(default_factory=Dialect)
     last_failure: Failure = GONE
@@ -65,13 +65,13 @@ class Line:
         prompt = max(1, round(body_bytes * self._tokens_per_byte))
         return {"prompt_tokens": prompt, "completion_tokens": completion_tokens, "estimated": 1}
 
-    def usage_of(self, completion: Completion, body_bytes: int) -> dict[str, int]:
+    def usage_of(self, reply: Reply, body_bytes: int) -> Mapping[str, int]:
         """What a reply took; an endpoint that names no usage gets an estimate, so that a budget holds all the same."""
-        if completion.usage.get("completion_tokens") is None:
-            return self.estimate(body_bytes, completion.tokens_said)
-        if told := completion.usage.get("prompt_tokens"):
+        if reply.usage.get("completion_tokens") is None:
+            return self.estimate(body_bytes, estimate_tokens(reply.text + reply.reasoning))
+        if told := reply.usage.get("prompt_tokens"):
             self._tokens_per_byte += 0.1 * (told / body_bytes - self._tokens_per_byte)
-        return completion.usage
+        return reply.usage
 
 
 @dataclass
@@ -98,8 +98,8 @@ class Call:
 
         Not while the model is out for everybody: then no call is to blame.
         """
-        answered, refused = self.line.lane.answered_calls, failure.meaning is Meaning.REFUSED
-        if not self.line.lane.out or answered != self.charged_at:
+        answered, refused = self.line.answered_calls, failure.meaning is Meaning.REFUSED
+        if not self.line.out or answered != self.charged_at:
             self.charged_at = answered
             self.refusals += refused
             self.faults += not refused and failure.kind != HUNG
@@ -116,7 +116,7 @@ class Aftermath:
         """Seconds to wait before this model is tried again. Raises ItemError, or the error that ends the run."""
         line, endpoint, refused = call.line, self.client.route.endpoint, failure.meaning is Meaning.REFUSED
         if failure is GONE:
-            if line.lane.gone or line.down is not None:
+            if line.gone or line.down is not None:
                 return await self.meet_down(call, line.last_failure)
             if self.client.choose(call, line) is not line:
                 return 0.0
@@ -135,11 +135,11 @@ class Aftermath:
         count = call.charge(failure) if passing else 0
         most = endpoint.max_429_retries if refused else endpoint.retry_max * (3 if failure.kind == HUNG else 1)
         if not passing or count > most:
-            line.lane.given_up += 1
-            if line.lane.given_up < (FAILED_AMONG_GOOD if line.lane.answered_calls else FAILED_IN_A_ROW):
+            line.given_up += 1
+            if line.given_up < (FAILED_AMONG_GOOD if line.answered_calls else FAILED_IN_A_ROW):
                 raise ItemError(failure.kind, failure.words, where=call.request.item)
             return await self.meet_down(call, failure)
-        if line.lane.out:
+        if line.out:
             return 0.0
         jitter = zlib.crc32(f"{call.request.key} {call.tries}".encode()) / 2**32  # 0 to 1, the same in every run
         # As long as the endpoint says and a little more; else anywhere up to a time that doubles with each try.
@@ -150,14 +150,14 @@ class Aftermath:
             longest /= 4
         return min(longest, endpoint.max_429_wait_s) * jitter
 
-    def answered(self, call: Call, completion: Completion, *, final: bool) -> None:
+    def answered(self, call: Call, reply: Reply, *, final: bool) -> None:
         """A reply came; `final` where no larger budget is tried. An older one revives no model that is down."""
         line = call.line
         line.reached = True
         if line.down is not None and call.sent_at > line.down_at:
             line.down = None
             self.client.summary.down.pop(line.model, None)
-        if final and not completion.thought_only:
+        if final and not reply.thought_only:
             line.complete, line.cut_for_good = True, 0
         elif final:
             line.cut_for_good += 1
@@ -172,7 +172,7 @@ class Aftermath:
             return 0.0
         if now >= line.probe_at:
             line.probe_at = now + PROBE_AGAIN_S
-            line.lane.revive()
+            line.revive()
             return 0.0
         error = await asyncio.shield(down)
         if self._too_few_are_left():
@@ -182,13 +182,13 @@ class Aftermath:
     def verdict(self) -> DuelError | None:
         """At the end of a run: the error of a model that answered nothing, if no other answered either."""
         lines = self.client.lines.values()
-        silent = [line for line in lines if line.lane.given_up and not line.lane.answered_calls]
+        silent = [line for line in lines if line.given_up and not line.answered_calls]
         for line in silent:
             self.client.summary.down.setdefault(line.model, line.last_failure.told)
         down = [line.down for line in lines if line.down is not None and line.down.done()]
         if down and self._too_few_are_left():
             return down[0].result()
-        if silent and not any(line.lane.answered_calls for line in lines):
+        if silent and not any(line.answered_calls for line in lines):
             return down_error(silent[0].last_failure, silent[0].provider, silent[0].model)
         return None
 
@@ -208,11 +208,11 @@ class Aftermath:
             reached = any(other.reached for other in self.client.lines.values() if other.provider is line.provider)
             return not reached and call.tries >= FIRST_TRIES
         if failure.kind == HUNG:
-            return not line.lane.answered_calls
+            return not line.answered_calls
         if failure.meaning is not Meaning.RUN:
             return False
         most = SPENT_AMONG_GOOD if failure.spent else REFUSED_AMONG_GOOD
-        return not line.lane.answered_calls or failure.kind in _ALWAYS or line.lane.given_up + 1 >= most
+        return not line.answered_calls or failure.kind in _ALWAYS or line.given_up + 1 >= most
 
     def _take_down(self, call: Call, failure: Failure) -> asyncio.Task[DuelError]:
         line = call.line
@@ -225,8 +225,8 @@ class Aftermath:
 
         line.down, line.down_at = asyncio.create_task(explain()), asyncio.get_running_loop().time()
         line.probe_at = line.down_at + PROBE_AGAIN_S
-        line.lane.out = True
-        line.lane.send_away(for_good=True)
+        line.out = True
+        line.send_away(for_good=True)
         if self._is_down(call.request.model):
             self.client.summary.down[line.model] = failure.told
         return line.down

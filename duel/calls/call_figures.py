@@ -7,7 +7,6 @@ duel calls --json               the same figures for programs
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -92,15 +91,9 @@ def main(arguments: Namespace) -> int:
         rows = collect(ledger)
     if arguments.json:
         print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
-    elif sys.stdout.isatty():
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(*HEADINGS)
-        for row in rows:
-            table.add_row(*map(Text, _cells(row)))
-        Console().print(table)
     else:
-        print("\n".join("\t".join(cells) for cells in [list(HEADINGS), *map(_cells, rows)]))
+        table = [HEADINGS, *map(_cells, rows)]
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        for cells in table:
+            print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     return EXIT_FINISHED

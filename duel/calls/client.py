@@ -11,18 +11,17 @@ from pathlib import Path
 from duel.calls import prices
 from duel.calls.aftermath import GONE, HUNG, Aftermath, Call, Line
 from duel.calls.failures import Failure, Meaning
-from duel.calls.lane import NEVER_ANSWERED, Departure, Lane, ModelGone
+from duel.calls.lane import NEVER_ANSWERED, Departure, ModelGone
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.level import START, Level
 from duel.calls.neighbors import lease_path
 from duel.calls.prices import Spending
-from duel.calls.request import Reply, Request
+from duel.calls.request import CUT_SHORT, Reply, Request
 from duel.calls.route import Provider, Route
 from duel.calls.run_summary import Summary
-from duel.calls.seats import Seats, Share, ShareOfRun, open_files_left
+from duel.calls.seats import Seats, ShareOfRun, open_files_left
 from duel.calls.transport import HttpTransport
-from duel.calls.wire import CUT as CUT_SHORT
-from duel.calls.wire import Completion, encode
+from duel.calls.wire import encode
 from duel.errors import DuelError, ItemError, SettingsError
 from duel.settings import Settings
 
@@ -54,7 +53,7 @@ class Client:
         self.seats = Seats(open_files_left())
         self.aftermath = Aftermath(self)
         share = self.settings.endpoint.share
-        self.share = ShareOfRun(Share(Path(share)), self.seats, self.spending, self.ledger.spent) if share else None
+        self.share = ShareOfRun(Path(share), self.seats, self.spending, self.ledger.spent) if share else None
 
     async def __call__(self, request: Request) -> Reply:
         """The reply to `request`, durable. Raises ItemError where there is none to be had."""
@@ -84,13 +83,13 @@ class Client:
 
     @property
     def in_flight(self) -> int:
-        return sum(line.lane.level.in_flight for line in self.lines.values())
+        return sum(line.level.in_flight for line in self.lines.values())
 
     @property
     def hunger(self) -> int:
         if not self.lines:
             return 1
-        return max((line.lane.hunger for line in self.lines.values() if not line.lane.held_s), default=0)
+        return max((line.hunger for line in self.lines.values() if not line.held_s), default=0)
 
     def stop(self, error: BaseException | None = None, *, at_once: bool = False) -> None:
         """Let no further call out. Those in flight are waited for, unless `at_once`."""
@@ -106,7 +105,7 @@ class Client:
         if self._look is not None:
             self._look.cancel()
         for line in self.lines.values():
-            line.lane.level.leave()
+            line.level.leave()
             if line.down is not None:
                 line.down.cancel()  # nothing is looked up any more
 
@@ -116,19 +115,19 @@ class Client:
         now, self._look = loop.time(), loop.call_later(LOOK_EVERY_S, self._look_again)
         if self.share is not None:
             self.share.look()
-        known = [line.lane.longest_s for line in self.lines.values() if line.lane.answered_calls]
+        known = [line.longest_s for line in self.lines.values() if line.answered_calls]
         for call in self.calls.values():
             if call.limit is None:
                 continue
-            lane, longest_s = call.line.lane, call.line.lane.longest_s
-            if not lane.answered_calls:  # measured by the others
-                longest_s = max([*known, lane.endpoint.outage_s * NEVER_ANSWERED]) if known else float("inf")
-            if lane.over or now - call.sent_at > longest_s * 2 ** min(call.hung, 1):
+            line, longest_s = call.line, call.line.longest_s
+            if not line.answered_calls:  # measured by the others
+                longest_s = max([*known, line.endpoint.outage_s * NEVER_ANSWERED]) if known else float("inf")
+            if line.over or now - call.sent_at > longest_s * 2 ** min(call.hung, 1):
                 with contextlib.suppress(RuntimeError):  # it is ending already: the others are looked at all the same
                     call.limit.reschedule(now)
         for line in self.lines.values():
-            if line.lane.over and not line.lane.gone:
-                line.lane.send_away(for_good=True)
+            if line.over and not line.gone:
+                line.send_away(for_good=True)
 
     async def _answer(self, call: Call) -> Reply:
         """Ask until there is a reply that no larger budget would improve."""
@@ -139,7 +138,7 @@ class Client:
                 if call.line.down is not None:
                     await self.aftermath.meet_down(call, call.line.last_failure)
                 outcome = await self._try(call)
-                if isinstance(outcome, Completion):
+                if isinstance(outcome, Reply):
                     most = min(self.route.max_tokens_cap, call.most_tokens or 2**53)
                     larger = larger_budget(outcome, call.request.max_tokens, call.max_tokens, most)
                     reply = await self._keep(call, outcome, rejected=CUT if larger else "")
@@ -166,14 +165,14 @@ class Client:
             self.stop(error)
             raise asyncio.CancelledError from None
 
-    async def _try(self, call: Call) -> Completion | Failure:
+    async def _try(self, call: Call) -> Reply | Failure:
         """One call, from its turn in the lane to what came back, or takes many times as long as others."""
-        loop, line, lane = asyncio.get_running_loop(), call.line, call.line.lane
+        loop, line = asyncio.get_running_loop(), call.line
         try:
-            start = await lane.enter(retry=call.tries > 0)
+            start = await line.enter(retry=call.tries > 0)
         except ModelGone:
             return GONE
-        outcome: Completion | Failure
+        outcome: Reply | Failure
         try:
             stream = self.route.endpoint.stream
             body = encode(call.request, line.model, call.max_tokens, stream=stream, dialect=line.dialect)
@@ -186,29 +185,26 @@ class Client:
             self.summary.calls += 1
             try:
                 async with asyncio.timeout(None) as call.limit:
-                    outcome = await self.transport.send(line.provider, body)
+                    outcome, rates = await self.transport.send(line.provider, body)
             except TimeoutError:
                 call.hung += 1
-                words = f"no reply for {loop.time() - start.at:.1f} s; others took {lane.slowest_s:.1f} s"
-                outcome = Failure(HUNG, Meaning.FAULT, words, billed=True)
+                words = f"no reply for {loop.time() - start.at:.1f} s; others took {line.slowest_s:.1f} s"
+                outcome, rates = Failure(HUNG, Meaning.FAULT, words, billed=True), {}
             finally:
                 call.limit = None
         except BaseException:
-            lane.failed(start, counts=False)
+            line.failed(start, counts=False)
             raise
         call.latency_s = loop.time() - start.at
-        if outcome.rates is not None:
-            lane.pace.observe(outcome.rates, start.before, loop.time())
+        line.pace.observe(rates, start.before, loop.time())
         return self._settle(call, start, outcome, worst_case)
 
-    def _settle(
-        self, call: Call, start: Departure, outcome: Completion | Failure, worst_case: float
-    ) -> Completion | Failure:
+    def _settle(self, call: Call, start: Departure, outcome: Reply | Failure, worst_case: float) -> Reply | Failure:
         """Tell lane and spending what became of a call. A failed one costs what is told, or the worst case."""
-        line, lane, usage = call.line, call.line.lane, dict(outcome.usage)
-        if isinstance(outcome, Completion):
+        line, usage = call.line, outcome.usage
+        if isinstance(outcome, Reply):
             usage = line.usage_of(outcome, call.body_bytes)
-            lane.answered(start, usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0))
+            line.answered(start, usage.get("prompt_tokens", 0) + usage.get("completion_tokens", 0))
             self.spending.settle(worst_case, prices.cost(line.price, usage))
             return outcome if usage is outcome.usage else replace(outcome, usage=usage)
         if outcome.billed and usage.get("completion_tokens") is None:  # the endpoint worked for it
@@ -222,27 +218,26 @@ class Client:
             self.seats.shrink()
         if outcome.meaning is Meaning.REFUSED:
             if outcome.per_time:
-                lane.is_paced()
-            lane.refused(start, outcome.retry_after_s, limited=outcome.status == 429)
+                line.is_paced()
+            line.refused(start, outcome.retry_after_s, limited=outcome.status == 429)
         else:  # a call that hung while others were answered shows no outage
-            late = outcome.kind == HUNG and lane.answered_at > start.at
-            lane.failed(start, counts=outcome.meaning is Meaning.FAULT and not late)
+            late = outcome.kind == HUNG and line.answered_at > start.at
+            line.failed(start, counts=outcome.meaning is Meaning.FAULT and not late)
         return outcome
 
-    async def _keep(self, call: Call, completion: Completion, rejected: str = "") -> Reply:
-        line, dollars = call.line, prices.cost(call.line.price, completion.usage)
-        reply = completion.as_reply(
-            line.model, provider=line.provider.name, usage=completion.usage, cost=dollars,
-            latency_s=round(call.latency_s, 4), tries=call.tries, at=now_in_utc(), rejected=rejected,
-            key=call.request.key,
+    async def _keep(self, call: Call, reply: Reply, rejected: str = "") -> Reply:
+        line, dollars = call.line, prices.cost(call.line.price, reply.usage)
+        kept = reply.kept(
+            line.model, provider=line.provider.name, cost=dollars, latency_s=round(call.latency_s, 4), tries=call.tries,
+            at=now_in_utc(), rejected=rejected, key=call.request.key,
         )  # fmt: skip
         try:
-            await self.ledger.put(call.request, reply)
+            await self.ledger.put(call.request, kept)
         finally:
-            line.lane.saved()
-        self.summary.count(completion.usage, dollars, line.model)
-        self.aftermath.answered(call, completion, final=not rejected)
-        return reply
+            line.saved()
+        self.summary.count(reply.usage, dollars, line.model)
+        self.aftermath.answered(call, reply, final=not rejected)
+        return kept
 
     def first_budget(self, request: Request, known: Reply | None) -> int:
         """Tokens: what was asked for; more where a reply to this item was cut before."""
@@ -261,7 +256,7 @@ class Client:
         if failed_at is lines[0]:
             lines.reverse()
         up = [line for line in lines if line.down is None]
-        ready = [line for line in up if not line.lane.out and not line.lane.held_s]
+        ready = [line for line in up if not line.out and not line.held_s]
         return (ready or up or lines)[0]
 
     def line(self, provider: Provider, model: str) -> Line:
@@ -278,21 +273,17 @@ class Client:
         cap = min((cap for cap in (limit.max_concurrency, self.route.endpoint.concurrency) if cap), default=0)
         alone = cap or provider.offline or not self.settings.endpoint.neighbors
         lease = None if alone else lease_path(provider, model)
-        lane = Lane(
-            Level(cap, self.route.endpoint.concurrency or START, lease),
-            self.route.endpoint,
-            self.seats,
-            limit.min_interval_s,
-            self.route.hung_s,
-            reroutes=self.route.fallback is not None,
-        )
-        self.lines[key] = Line(provider, model, lane, price)
+        self.lines[key] = Line(
+            Level(cap, self.route.endpoint.concurrency or START, lease), self.route.endpoint, self.seats,
+            limit.min_interval_s, self.route.hung_s, self.route.fallback is not None,
+            provider=provider, model=model, price=price,
+        )  # fmt: skip
         return self.lines[key]
 
 
-def larger_budget(completion: Completion, asked: int, sent: int, most: int) -> int | None:
+def larger_budget(reply: Reply, asked: int, sent: int, most: int) -> int | None:
     """The budget to ask with after a reply that was cut at `sent` tokens; None where that reply is the last word."""
-    if completion.finish_reason != CUT_SHORT:
+    if reply.finish_reason != CUT_SHORT:
         return None
-    most = min((MOST_RAISE if completion.thought_only else ANSWER_RAISE) * asked, most)
+    most = min((MOST_RAISE if reply.thought_only else ANSWER_RAISE) * asked, most)
     return min(2 * sent, most) if most > sent else None

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from duel.calls.rates import Rates, seconds_in
+from duel.calls.rates import seconds_in
 from duel.calls.route import Provider
 from duel.errors import EndpointError, printable
 
@@ -54,7 +54,6 @@ class Failure:
     no_model: bool = False  # the endpoint does not know the model
     spent: bool = False  # the quota is used up, and no wait within a run brings it back
     per_time: bool = False  # the refusal speaks of calls or tokens per time, not of how many are out
-    rates: Rates | None = None
 
     @property
     def told(self) -> str:
@@ -66,10 +65,10 @@ def broken_reply(kind: str, words: str, usage: Mapping[str, int] | None = None) 
     return Failure(kind, Meaning.FAULT, words, status=200, usage=usage or {}, billed=True)
 
 
-def from_status(status: int, body: Any, retry_after_s: float | None = None, rates: Rates | None = None) -> Failure:
+def from_status(status: int, body: Any, retry_after_s: float | None = None) -> Failure:
     """What an HTTP status other than 200 means. `retry_after_s` is what the headers ask for."""
     words, code = error_words(body)
-    failure = Failure(f"http-{status}", Meaning.RUN, words, status, retry_after_s, rates=rates)
+    failure = Failure(f"http-{status}", Meaning.RUN, words, status, retry_after_s)
     if status == 429 and _SPENT.search(f"{code} {words}"):
         return replace(failure, spent=True)
     if status in (429, 503, 529):

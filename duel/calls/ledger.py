@@ -1,7 +1,6 @@
 """The ledger: every reply that was paid for, durable before it is used. One SQLite file under the workspace.
 
-Replies are only ever added. A reply is found by its request's key; the newest row wins, so that `--again` (a new
-generation) takes precedence and what was paid for before stays. Replies that come within the same few milliseconds
+Replies are only ever added, and the newest row of a request wins. Those that come within the same few milliseconds
 share one commit (synchronous=FULL costs 286 µs), made by one writer thread: a slow disk never stops the calls.
 """
 

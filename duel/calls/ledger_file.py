@@ -1,8 +1,7 @@
 """The ledger's file: its tables, what proves a row, whether it is whole, and what becomes of it if it is not.
 
-A full check reads the whole file (11.5 s at 2.4 GB), so it is made only after an unclean end: a file that still is as
-the last run closed it is taken as it is, because each of its rows proves itself when it is read. A damaged file is set
-aside, never emptied: it stays under another name, and what can still be read of it moves to a new one.
+A full check reads the whole file (11.5 s at 2.4 GB), so it is made only after an unclean end: each row proves itself
+when it is read. A damaged file is set aside, never emptied, and what can still be read of it moves to a new one.
 """
 
 import contextlib

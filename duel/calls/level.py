@@ -1,12 +1,10 @@
 """How many calls one model takes at a time: found while working, from which calls are refused and which are not.
 
-A refusal (429, 503, a timeout) says either "too many at once" or nothing at all: providers refuse at random, too. The
-two are told apart by what follows from them:
+A refusal (429, 503, a timeout) says either "too many at once" or nothing at all: providers refuse at random, too.
 
 1. **Growth.** The level starts at 8 and rises by 1.5 with every reply.
 2. **Suspicion** is a CUSUM of log-likelihood ratios over the calls in the order in which they were sent: are refusals
-   as common as they are here anyway, or more so? (In the order in which they come back refusals would lead: they take
-   a millisecond, replies take seconds.)
+   as common as they are here anyway, or more so? (In the order in which they come back refusals would lead.)
 3. **Count.** At `SUSPICIOUS` nothing more goes out until every call in flight is older than refusals take to come back.
    What then stands is what the endpoint takes, and becomes the level.
 4. **Trial.** Had the level been too high, refusals now end. Where they go on, they have nothing to do with the level:
@@ -16,8 +14,7 @@ two are told apart by what follows from them:
 6. Where not even a lower level has a single call answered, or a single call in flight is refused, nothing is to be had:
    `exhausted` says so, the lane holds the model back, and afterwards the level doubles from one up to where it was.
 
-Processes of one user on one endpoint find its level together, in equal shares (`duel.calls.neighbors`): eight of them
-misjudge it, each by itself. What all this achieves stands in bench/README.md.
+Processes of one user find it together, in equal shares (`neighbors`): eight of them misjudge it, each by itself.
 """
 
 from __future__ import annotations

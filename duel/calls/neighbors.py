@@ -1,9 +1,8 @@
 """Where processes of one user on one endpoint meet: what they know of its level, and who has how many calls out.
 
-Each maps a small file into its memory, one per endpoint, key and model (a hash of the three names it). What is known of
-the level lies there, and each process goes on with it as if all calls were its own. A row whose process is gone, or
-that is not renewed for 10 s, is a dead one's, and its share returns. Nothing is locked but joining: two events within
-the same microsecond may lose a count, which the level gets over. What 8 processes achieve stands in bench/README.md.
+Each maps a small file into its memory, one per endpoint, key and model. A row whose process is gone, or that is not
+renewed for 10 s, is a dead one's. Nothing is locked but joining: two events within the same microsecond may lose a
+count, which the level gets over.
 """
 
 from __future__ import annotations

@@ -16,8 +16,6 @@ DEFAULT_PRICES: Mapping[str, Price] = {
     "Qwen/Qwen3-235B-A22B-Thinking-2507-TEE": Price(input=0.30, output=1.20),
 }
 _MILLION = 1_000_000
-# Bytes a token, on the safe side (see duel.history).
-BYTES_PER_TOKEN = 3.0
 
 
 def price_of(model: str, settings: Settings, *, offline: bool = False) -> Price | None:

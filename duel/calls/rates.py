@@ -47,25 +47,17 @@ class Left(NamedTuple):
     reset_s: float
 
 
-@dataclass(frozen=True)
-class Rates:
-    """What the headers of one response say; None where they do not."""
-
-    requests: Left | None = None
-    tokens: Left | None = None
-
-    @staticmethod
-    def read(headers: Mapping[str, str], now: float) -> Rates | None:
-        """The limits in `headers`, or None. `now` in seconds since the epoch."""
-        found: dict[str, Left] = {}
-        for name, *spelling in _HEADERS:
-            limit, remaining = _number(headers.get(spelling[0])), _number(headers.get(spelling[1]))
-            if name in found or not limit or remaining is None:
-                continue
-            reset = seconds_in(headers.get(spelling[2]) or "60")  # a minute where it does not say
-            reset = 60.0 if reset is None else reset / 1000 if reset > _EPOCH_MS else reset
-            found[name] = Left(limit, remaining, max(0.0, reset - now) if reset > _EPOCH_S else reset)
-        return Rates(**found) if found else None
+def limits_left(headers: Mapping[str, str], now: float) -> dict[str, Left]:
+    """What `headers` tell of the limits on "requests" and on "tokens"; `now` in seconds since the epoch."""
+    found: dict[str, Left] = {}
+    for name, *spelling in _HEADERS:
+        limit, remaining = _number(headers.get(spelling[0])), _number(headers.get(spelling[1]))
+        if name in found or not limit or remaining is None:
+            continue
+        reset = seconds_in(headers.get(spelling[2]) or "60")  # a minute where it does not say
+        reset = 60.0 if reset is None else reset / 1000 if reset > _EPOCH_MS else reset
+        found[name] = Left(limit, remaining, max(0.0, reset - now) if reset > _EPOCH_S else reset)
+    return found
 
 
 def seconds_in(text: str) -> float | None:
@@ -177,11 +169,10 @@ class Pace:
             self._taken += 1
         return before
 
-    def observe(self, rates: Rates, before: tuple[float, float], now: float) -> None:
-        if rates.requests is not None:
-            self._calls.observe(rates.requests, before[0], now)
-        if rates.tokens is not None:
-            self._tokens.observe(rates.tokens, before[1], now)
+    def observe(self, told: Mapping[str, Left], before: tuple[float, float], now: float) -> None:
+        for name, bucket, used in (("requests", self._calls, before[0]), ("tokens", self._tokens, before[1])):
+            if name in told:
+                bucket.observe(told[name], used, now)
 
     def answered(self, tokens: int) -> None:
         """A reply came that took `tokens`, prompt and completion together."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import orjson
+
+# What ends a reply before it is complete: its own budget, and (Mistral) the model's whole window.
+CUT_SHORT, WINDOW_FULL = "length", "model_length"
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,8 @@ class Reply:
     reasoning: str = ""
     finish_reason: str = "stop"
     model: str = ""  # the model that answered, as the endpoint names it
-    provider: str = ""  # the endpoint's address that answered, without the key
     usage: Mapping[str, Any] = field(default_factory=dict)  # its counts of tokens, as far as the endpoint says
+    provider: str = ""  # the endpoint's address that answered, without the key
     cost: float | None = None  # dollars, or None where the price is unknown
     latency_s: float = 0.0
     tries: int = 1  # calls it took, refusals and faults included
@@ -72,14 +76,20 @@ class Reply:
     key: str = ""
     from_ledger: bool = False
 
+    @property
+    def thought_only(self) -> bool:
+        return self.finish_reason == CUT_SHORT and not self.text.strip()
 
-class Occurrences:
+    def kept(self, asked_model: str, **more: Any) -> Reply:
+        """This as the ledger takes it, with `more` of its fields."""
+        reason = CUT_SHORT if self.finish_reason == WINDOW_FULL else self.finish_reason
+        return replace(self, finish_reason=reason, model=self.model or asked_model, **more)
+
+
+class Occurrences(Counter[bytes]):
     """Numbers equal questions of a stage, every item's first, finished or not: a rerun gives each the number it had."""
 
-    def __init__(self) -> None:
-        self._seen: dict[bytes, int] = {}
-
     def number(self, request: Request) -> Request:
-        count = self._seen.get(request.digest, 0)
-        self._seen[request.digest] = count + 1
+        self[request.digest] += 1
+        count = self[request.digest] - 1
         return request.again(request.attempt, request.reminder, count) if count else request

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from duel.calls.client import Client
 
 PLAIN_EVERY_S, LIVE_EVERY_S = 5.0, 0.5
-SHOWN_FAILURES, KEPT_FAILURES = 3, 1000
+SHOWN_FAILURES = 3
 BAR = 24
 # A call in flight is said to hang from so many times what the slowest of the last replies took.
 SLOW = 4.0
@@ -127,11 +127,6 @@ class Summary:
         else:
             self.cost += cost
 
-    def count_failure(self, item: str, error: errors.ItemError) -> None:
-        self.failed[error.reason] += 1
-        if len(self.failures) < KEPT_FAILURES:
-            self.failures.append((item, error.reason, error.what))
-
     @property
     def title(self) -> str:
         return f"{self.stage}, {self.contest}" if self.contest else self.stage
@@ -236,17 +231,17 @@ class Progress:
     def _troubles(self) -> Iterator[str]:
         summary = self._summary
         now, flying = asyncio.get_running_loop().time(), [call for call in self._client.calls.values() if call.limit]
-        taken = [(now - call.sent_at, call.line.lane.slowest_s) for call in flying]
+        taken = [(now - call.sent_at, call.line.slowest_s) for call in flying]
         if hanging := sum(slowest_s > 0 and taken_s > max(1.0, SLOW * slowest_s) for taken_s, slowest_s in taken):
             yield f"{hanging:,} hang"
-        if self._client.share is not None and (told := self._client.share.share.told):
+        if self._client.share is not None and (told := self._client.share.told):
             yield told
         for line in self._client.lines.values():
-            if line.down is None and line.lane.out:
-                seconds, kind = line.lane.silent_s, line.last_failure.kind
+            if line.down is None and line.out:
+                seconds, kind = line.silent_s, line.last_failure.kind
                 yield f"{line.model} is out for {seconds:.0f} s ({kind}), one call at a time tries it"
-            elif line.down is None and line.lane.held_s:
-                yield f"{line.model} is held back for {line.lane.held_s:.0f} s ({line.last_failure.kind})"
+            elif line.down is None and line.held_s:
+                yield f"{line.model} is held back for {line.held_s:.0f} s ({line.last_failure.kind})"
         yield from (f"{model} is given up" for model in summary.down)
         if summary.left_out:
             yield f"{summary.left_out:,} dropped"

@@ -12,19 +12,21 @@ from typing import Any, Protocol
 from duel.calls import prices
 from duel.calls.client import Client
 from duel.calls.ledger import CUT, Ledger
-from duel.calls.prices import BYTES_PER_TOKEN, Spending
+from duel.calls.prices import Spending
 from duel.calls.request import Reply, Request
 from duel.calls.route import Route
 from duel.calls.run_summary import ModelPlan, Plan, Progress, Summary
 from duel.calls.transport import HttpTransport
 from duel.calls.wire import encode
 from duel.errors import BudgetSpent, ItemError
+from duel.history import BYTES_PER_TOKEN
 from duel.settings import Settings
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 # Jobs in memory at most. Each holds its prompts (20 KB and more); 1,000 keep three models busy while one is held back.
 MOST_JOBS = 1000
+KEPT_FAILURES = 1000  # named in the last word, or kept at all: memory stays flat where all fail
 # Python looks for cyclic garbage after 700 new objects, which took a quarter of the CPU of a reply; it is rare here.
 COLLECTING = (20_000, 20, 20)
 # How long the run looks away while nothing can be taken up: a model may go out meanwhile.
@@ -104,7 +106,7 @@ async def drive_async(
         gc.freeze()
         gc.set_threshold(*COLLECTING)
         try:
-            await _Run(client, asker(client), total, passed).all(iter(jobs))
+            await _Run(client, asker(client)).all(iter(jobs), Progress(summary, client, total, passed))
         finally:
             gc.set_threshold(*before)
             gc.unfreeze()
@@ -152,16 +154,14 @@ def plan(
 class _Run:
     client: Client
     ask: Ask
-    total: int | None
-    passed: Callable[[], int]
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _room: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def all(self, jobs: Iterator[Job]) -> None:
+    async def all(self, jobs: Iterator[Job], progress: Progress) -> None:
         """Run every job, then raise what ended the run, if anything did."""
         client, summary = self.client, self.client.summary
         async with client.transport:
-            with self._interrupts(), Progress(summary, client, self.total, self.passed):
+            with self._interrupts(), progress:
                 try:
                     await self._admit(jobs)
                     if self._tasks:
@@ -180,8 +180,8 @@ class _Run:
         while not self.client.stopped:
             if len(self._tasks) >= MOST_JOBS and self.client.hunger:  # what could go on never waits for a sick model
                 for line in self.client.lines.values():
-                    if line.lane.out:
-                        line.lane.send_away()
+                    if line.out:
+                        line.send_away()
             room = min(self.client.hunger, MOST_JOBS - len(self._tasks), JOBS_A_LOOK) if self._tasks else 1
             if room <= 0:
                 self._room.clear()
@@ -209,7 +209,9 @@ class _Run:
         except Pending:
             summary.pending += 1
         except ItemError as error:
-            summary.count_failure(job.item, error)
+            summary.failed[error.reason] += 1
+            if len(summary.failures) < KEPT_FAILURES:
+                summary.failures.append((job.item, error.reason, error.what))
         except asyncio.CancelledError:
             if not self.client.stopped:
                 raise
@@ -229,14 +231,12 @@ class _Run:
             if drain_s is not None:
                 loop.call_later(drain_s, lambda: self.client.stop(at_once=True))
 
-        try:
+        # Not the main thread, or no signals here.
+        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
             for number in ENDING_SIGNALS:
                 handler = signal.getsignal(number)
                 loop.add_signal_handler(number, interrupt, None if number == signal.SIGINT else DRAIN_S)
                 before[number] = handler
-        except (ValueError, RuntimeError, NotImplementedError):  # not the main thread, or no signals here
-            yield
-            return
         try:
             yield
         finally:

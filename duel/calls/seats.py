@@ -28,18 +28,15 @@ def open_files_left() -> int:
     except ImportError:  # a system without limits
         return WANTED
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return WANTED
     wanted = WANTED if hard == resource.RLIM_INFINITY else min(WANTED, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
+    if soft < wanted:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
             soft = wanted
-    if soft == resource.RLIM_INFINITY:
-        return WANTED
-    try:
-        taken = sum(1 for _ in Path("/proc/self/fd").iterdir())
-    except OSError:
-        taken = 32
-    return max(FEWEST, soft - taken - RESERVE)
+    held = Path("/proc/self/fd")
+    return max(FEWEST, soft - (sum(1 for _ in held.iterdir()) if held.exists() else 32) - RESERVE)
 
 
 @dataclass
@@ -66,8 +63,7 @@ class Seats:
 
     def resize(self, limit: int) -> None:
         """From now on so many; the lanes that wait take up what is new."""
-        self.limit, waiting = limit, list(self._waiting)
-        self._waiting.clear()
+        self.limit, waiting, self._waiting = limit, self._waiting, deque()
         for dispatch in waiting:
             dispatch()
 
@@ -123,25 +119,22 @@ class Share:
         return not self.trouble
 
 
-class ShareOfRun:
+class ShareOfRun(Share):
     """Keeps the seats and the spending of a run at what a share allows, never above what the user does."""
 
-    def __init__(self, share: Share, seats: Seats, spending: Spending, paid: Callable[[], float] = float) -> None:
+    def __init__(self, path: Path, seats: Seats, spending: Spending, paid: Callable[[], float] = float) -> None:
         """`paid` are the dollars of this run and of all before it."""
-        self.share, self._seats, self._spending = share, seats, spending
+        self._seats, self._spending = seats, spending
         self._most_calls, self._before = seats.limit, paid() - spending.spent
         self._most_dollars = float("inf") if spending.limit is None else spending.limit
-        self._follow()
+        super().__init__(path)
 
-    def look(self) -> None:
-        if self.share.look():
-            self._follow()
-
-    def _follow(self) -> None:
-        share, spending = self.share, self._spending
-        if share.calls is not None:
-            self._seats.resize(min(int(share.calls), self._most_calls))
-        if share.budget_usd is not None:
-            spending.allow(min(share.budget_usd - self._before, self._most_dollars))
-        elif share.dollars is not None:
-            spending.allow(min(spending.spent + share.dollars, self._most_dollars))
+    def look(self) -> bool:
+        changed, spending = super().look(), self._spending
+        if changed and self.calls is not None:
+            self._seats.resize(min(int(self.calls), self._most_calls))
+        if changed and self.budget_usd is not None:
+            spending.allow(min(self.budget_usd - self._before, self._most_dollars))
+        elif changed and self.dollars is not None:
+            spending.allow(min(spending.spent + self.dollars, self._most_dollars))
+        return changed

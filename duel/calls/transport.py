@@ -16,9 +16,10 @@ import aiohttp
 from yarl import URL
 
 from duel.calls.failures import Failure, Meaning, broken_reply, from_status
-from duel.calls.rates import Rates, retry_after
+from duel.calls.rates import Left, limits_left, retry_after
+from duel.calls.request import Reply
 from duel.calls.route import LOOPBACK, Provider
-from duel.calls.wire import Completion, StreamReader, decode, mapping, parse_json
+from duel.calls.wire import StreamReader, decode, mapping, parse_json
 from duel.sections import EndpointSection
 
 # A reply of 32,768 tokens with its reasoning is under 1 MB; what exceeds this is no chat completion.
@@ -53,19 +54,16 @@ class HttpTransport:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    async def send(self, provider: Provider, body: bytes) -> Completion | Failure:
-        """One exchange. Never raises for what the network or the endpoint does."""
-        way = self._ways.get(id(provider))
-        if way is None:
-            url, headers = (
-                provider.url("/chat/completions"),
-                {**headers_for(provider), "Content-Type": "application/json"},
-            )
+    async def send(self, provider: Provider, body: bytes) -> tuple[Reply | Failure, dict[str, Left]]:
+        """One exchange, and what headers say of limits. Never raises for what the network or the endpoint does."""
+        if (way := self._ways.get(id(provider))) is None:
+            url = provider.url("/chat/completions")
+            headers = {**headers_for(provider), "Content-Type": "application/json"}
             way = self._ways[id(provider)] = _Way(provider, URL(url), headers, proxy_for(url))
         if way.proxy and not way.proxy.startswith("http"):
             scheme = urlsplit(way.proxy).scheme
             words = f"a proxy that speaks {scheme} is not supported, only http:// and https://"
-            return Failure("proxy-scheme", Meaning.RUN, words, unsent=True)
+            return Failure("proxy-scheme", Meaning.RUN, words, unsent=True), {}
         endpoint = self._endpoint
         connect_s = min(endpoint.connect_timeout_s, endpoint.connect_timeout_s if way.answers else FIRST_CONNECT_S)
         stall_s = endpoint.stall_timeout_s if endpoint.stream else None
@@ -77,11 +75,10 @@ class HttpTransport:
             ) as response:
                 started = way.answers = True
                 outcome = await _outcome(response, provider.api_key)
-                rates = Rates.read(response.headers, time.time())
-                return _without_key(outcome if rates is None else replace(outcome, rates=rates), provider.api_key)
+                return _without_key(outcome, provider.api_key), limits_left(response.headers, time.time())
         except (aiohttp.ClientError, OSError, ValueError) as error:
             failure = failure_of(error, f"no reply within {self._endpoint.timeout_s:g} s")
-            return replace(failure, billed=failure.billed or started)
+            return replace(failure, billed=failure.billed or started), {}
 
     async def models(self, provider: Provider) -> list[str]:
         """The ids that the endpoint lists, wherever it does; none where it does not."""
@@ -162,14 +159,14 @@ def without_key(body: bytes, key: str) -> bytes:
     return body.replace(key.encode(), REDACTED.encode()) if len(key) >= SHORTEST_KEY else body
 
 
-def _without_key(outcome: Completion | Failure, key: str) -> Completion | Failure:
+def _without_key(outcome: Reply | Failure, key: str) -> Reply | Failure:
     """A stream may bring the key in pieces."""
     texts = {name: getattr(outcome, name, "") for name in ("text", "reasoning", "model", "words")}
     echoing = {name: text.replace(key, REDACTED) for name, text in texts.items() if key in text}
     return replace(outcome, **echoing) if len(key) >= SHORTEST_KEY and echoing else outcome  # type: ignore[arg-type]
 
 
-async def _outcome(response: aiohttp.ClientResponse, key: str) -> Completion | Failure:
+async def _outcome(response: aiohttp.ClientResponse, key: str) -> Reply | Failure:
     if 300 <= response.status < 400:
         target = urlsplit(response.headers.get("Location", "")).netloc
         words = f"the address redirects to {target or 'elsewhere'}"

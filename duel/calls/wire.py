@@ -8,18 +8,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from duel.calls.failures import Failure, broken_reply, from_error_object
-from duel.calls.prices import BYTES_PER_TOKEN
-from duel.calls.rates import Rates
-from duel.calls.request import Reply, Request
+from duel.calls.request import CUT_SHORT, WINDOW_FULL, Reply, Request
 
-# What ends a reply before it is complete: its own budget, and (Mistral) the model's whole window.
-CUT, WINDOW_FULL = "length", "model_length"
-_CUT_WORDS = frozenset({CUT, "max_tokens", "max_output_tokens"})
+_CUT_WORDS = frozenset({CUT_SHORT, "max_tokens", "max_output_tokens"})
 # Refused under the first name, asked under the second.
 RENAMED = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 # Never left out: without them the question is another one.
@@ -71,32 +67,6 @@ class Dialect:
 _PLAIN_DIALECT = Dialect()
 
 
-@dataclass(frozen=True)
-class Completion:
-    """What one successful call said, before it is a `Reply`."""
-
-    text: str
-    reasoning: str
-    finish_reason: str
-    model: str
-    usage: dict[str, int] = field(default_factory=dict)
-    rates: Rates | None = None  # what the endpoint's headers say of its limits
-
-    @property
-    def thought_only(self) -> bool:
-        return self.finish_reason == CUT and not self.text.strip()
-
-    @property
-    def tokens_said(self) -> int:
-        """About how many tokens it has, on the safe side: for endpoints that name no usage."""
-        return int(len((self.text + self.reasoning).encode("utf-8", "replace")) / BYTES_PER_TOKEN) + 1
-
-    def as_reply(self, asked_model: str, **more: Any) -> Reply:
-        """This as the ledger keeps it, with `more` of the reply's fields."""
-        reason = CUT if self.finish_reason == WINDOW_FULL else self.finish_reason
-        return Reply(self.text, self.reasoning, reason, self.model or asked_model, **more)
-
-
 def encode(
     request: Request, model: str, max_tokens: int, *, stream: bool = False, dialect: Dialect = _PLAIN_DIALECT
 ) -> bytes:
@@ -140,7 +110,7 @@ def parse_json(data: bytes) -> Any:
             raise ValueError("nested too deep") from None
 
 
-def decode(body: bytes, now: float) -> Completion | Failure:
+def decode(body: bytes, now: float) -> Reply | Failure:
     parsed = None
     with contextlib.suppress(ValueError):
         parsed = parse_json(body)
@@ -149,53 +119,47 @@ def decode(body: bytes, now: float) -> Completion | Failure:
     return broken_reply("malformed", f"the reply is no JSON object: {body[:80].decode('utf-8', 'replace')!r}")
 
 
-def read(parsed: Mapping[str, Any], now: float) -> Completion | Failure:
+def read(parsed: Mapping[str, Any], now: float) -> Reply | Failure:
     """What a whole reply says; `now` in seconds since the epoch."""
-    usage, said = read_usage(parsed.get("usage")), _Said.of(parsed, "message")
-    if said.error is not None:
-        return from_error_object(said.error, now, usage)
-    if said.choice is None:
+    choice, error, content, reasoning, reason, tool_calls = _said(parsed, "message")
+    usage, reason = read_usage(parsed.get("usage")), reason or "stop"
+    if error is not None:
+        return from_error_object(error, now, usage)
+    if choice is None:
         return broken_reply("malformed", "the reply holds no choice", usage)
-    reason, reasoning = said.finish_reason or "stop", said.reasoning
     if reason == "error":
         return broken_reply("error-in-reply", "the reply ends with finish reason 'error'", usage)
     if reason == "content_filter":
         return broken_reply("content-filter", "the endpoint's filter cut the reply", usage)
-    reason = CUT if reason in _CUT_WORDS else reason
+    reason = CUT_SHORT if reason in _CUT_WORDS else reason
     # Some endpoints send structured output as the arguments of a tool call.
-    functions = [string(mapping(call.get("function")).get("arguments")) for call in said.tool_calls]
-    text = clean(said.content or "\n".join(filter(None, functions)))
+    functions = [string(mapping(call.get("function")).get("arguments")) for call in tool_calls]
+    text = clean(content or "\n".join(filter(None, functions)))
     # Where reasoning has a field of its own, a tag in the content is part of the answer.
     if not reasoning.strip() or text.lstrip().startswith("<think>"):
         text, thought = split_thought(text)
         reasoning = reasoning or thought
-    if not text.strip() and reason not in (CUT, WINDOW_FULL):
+    if not text.strip() and reason not in (CUT_SHORT, WINDOW_FULL):
         return broken_reply("empty", f"the reply is empty (finish reason {reason!r})", usage)
-    return Completion(text, clean(reasoning), clean(reason), clean(string(parsed.get("model"))), usage)
+    return Reply(text, clean(reasoning), clean(reason), clean(string(parsed.get("model"))), usage)
 
 
-class _Said(NamedTuple):
-    choice: Mapping[str, Any] | None
-    error: Any  # stands in place of a reply; None: there is none
-    content: str
-    reasoning: str
-    finish_reason: str  # in lower case; "" where it does not say
-    tool_calls: list[Mapping[str, Any]]
+def _said(parsed: Mapping[str, Any], *places: str) -> tuple[Any, Any, str, str, str, list[Mapping[str, Any]]]:
+    """(choice, error in place of a reply, content, reasoning, finish reason, tool calls) of a body or a stream's event.
 
-    @staticmethod
-    def of(parsed: Mapping[str, Any], *places: str) -> "_Said":
-        """`places`: where the message may stand, the likeliest first; some endpoints send an empty one beside it."""
-        choices = parsed.get("choices")
-        found = isinstance(choices, list) and choices and isinstance(choices[0], dict)
-        choice = choices[0] if found else {}  # type: ignore[index]
-        error = parsed if parsed.get("object") == "error" else parsed.get("error") or choice.get("error") or None
-        message = next(filter(None, (mapping(choice.get(place)) for place in places)), {})
-        content, thought = content_parts(message.get("content"))
-        reasoning = string(message.get("reasoning_content")) or string(message.get("reasoning")) or thought
-        reason = string(choice.get("finish_reason")) or string(choice.get("finishReason"))
-        calls = message.get("tool_calls")
-        tool_calls = [mapping(call) for call in calls if call] if isinstance(calls, list) else []
-        return _Said(choice if found else None, error, content, reasoning, reason.lower(), tool_calls)
+    `places`: where the message may stand, the likeliest first; some endpoints send an empty one beside it.
+    """
+    choices = parsed.get("choices")
+    found = isinstance(choices, list) and choices and isinstance(choices[0], dict)
+    choice = choices[0] if found else {}  # type: ignore[index]
+    error = parsed if parsed.get("object") == "error" else parsed.get("error") or choice.get("error") or None
+    message = next(filter(None, (mapping(choice.get(place)) for place in places)), {})
+    content, thought = content_parts(message.get("content"))
+    reasoning = string(message.get("reasoning_content")) or string(message.get("reasoning")) or thought
+    reason = string(choice.get("finish_reason")) or string(choice.get("finishReason"))
+    calls = message.get("tool_calls")
+    tool_calls = [mapping(call) for call in calls if call] if isinstance(calls, list) else []
+    return choice if found else None, error, content, reasoning, reason.lower(), tool_calls
 
 
 def read_usage(usage: Any) -> dict[str, int]:
@@ -338,18 +302,18 @@ class StreamReader:
                     self._damaged = self._damaged or event[:80]
 
     def _add(self, parsed: dict[str, Any]) -> None:
-        said = _Said.of(parsed, "delta", "message")
+        _, error, content, reasoning, reason, tool_calls = _said(parsed, "delta", "message")
         self._model = string(parsed.get("model")) or self._model
         self._usage = parsed.get("usage") or self._usage
-        self._error = self._error or said.error
-        self._content.append(said.content)
-        self._reasoning.append(said.reasoning)
-        self._finish_reason = said.finish_reason or self._finish_reason
-        for call in said.tool_calls:
+        self._error = self._error or error
+        self._content.append(content)
+        self._reasoning.append(reasoning)
+        self._finish_reason = reason or self._finish_reason
+        for call in tool_calls:
             index = call.get("index") if isinstance(call.get("index"), int) else 0
             self._arguments.setdefault(index, []).append(string(mapping(call.get("function")).get("arguments")))
 
-    def result(self, now: float) -> Completion | Failure:
+    def result(self, now: float) -> Reply | Failure:
         self.feed(b"\n\n")
         if not self._error and self._damaged:
             words = f"an event of the stream is damaged: {self._damaged.decode('utf-8', 'replace')!r}"

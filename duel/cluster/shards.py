@@ -65,15 +65,9 @@ class Shard:
         for path in paths:
             with contextlib.suppress(OSError, ValueError, AttributeError):
                 challengers += bool(orjson.loads(path.read_bytes()).get("challenger"))
-        return {
-            "shard": self.name,
-            "turns": self.prompts,
-            "kings": len(paths),
-            "challengers": challengers,
-            "judged": len(self.workspace.score_paths()),
-            "decided": self.decided,
-            "dollars": round(self.spent(), 4),
-        }
+        asked = {"turns": self.prompts, "kings": len(paths), "challengers": challengers}
+        judged = {"judged": len(self.workspace.score_paths()), "decided": self.decided}
+        return {"shard": self.name, **asked, **judged, "dollars": round(self.spent(), 4)}
 
     def spent(self) -> float:
         return spent(self.workspace.ledger)
@@ -152,7 +146,19 @@ def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
         (part.root / SHARD_FILE).unlink(missing_ok=True)
         part.save(part.private / "secret", secret)
         (part.private / "secret").chmod(0o600)
-        _bring_settings(whole, part, settings)
+        if (whole.root / SETTINGS_FILE).exists():
+            part.save(part.root / SETTINGS_FILE, (whole.root / SETTINGS_FILE).read_bytes())
+        for name in [*settings.audit.decontaminate, settings.execute.repositories]:  # relative to the workspace
+            named, link = whole.resolve(name), part.root / name
+            if (
+                name
+                and not Path(name).is_absolute()
+                and named.exists()
+                and not link.exists()
+                and ".." not in link.parts
+            ):
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(named)
     stems = _split_prompts(whole, parts)
     for part in parts:  # answers to prompts of an earlier draw
         output.take_over(part, settings.store.answers_per_dir)
@@ -164,17 +170,6 @@ def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
         mark = {"number": number, "of": shards, "prompts": len(stems[number])}
         part.save(part.root / SHARD_FILE, orjson.dumps(mark))
     return [len(owned) for owned in stems]
-
-
-def _bring_settings(whole: Workspace, part: Workspace, settings: Settings) -> None:
-    """chain.toml, and a link to whatever it names by a path that is relative to the workspace."""
-    if (whole.root / SETTINGS_FILE).exists():
-        part.save(part.root / SETTINGS_FILE, (whole.root / SETTINGS_FILE).read_bytes())
-    for name in [*settings.audit.decontaminate, settings.execute.repositories]:
-        named, link = whole.resolve(name), part.root / name
-        if name and not Path(name).is_absolute() and named.exists() and not link.exists() and ".." not in link.parts:
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(named)
 
 
 def _split_prompts(whole: Workspace, parts: list[Workspace]) -> list[set[str]]:
@@ -279,21 +274,20 @@ def merge(whole: Workspace) -> Counter[str]:
 
 def _lines(whole: Workspace, part: Workspace, name: str) -> int:
     """Append the lines of a file of people's votes that are not here yet."""
-    ours, theirs = whole.review / name, part.review / name
-    if not theirs.exists():
-        return 0
+    ours, theirs = (there.review / name for there in (whole, part))
     known = dict.fromkeys(ours.read_bytes().splitlines() if ours.exists() else [])
-    new = [line for line in theirs.read_bytes().splitlines() if line not in known]
+    new = [line for line in theirs.read_bytes().splitlines() if line not in known] if theirs.exists() else []
     if new:
         whole.save(ours, b"".join(line + b"\n" for line in [*known, *new]))
     return len(new)
 
 
 def _add_figures(whole: Workspace, parts: list[Shard]) -> None:
-    if found := [told for shard in parts if (told := recorded(shard.workspace, "execute.json"))]:
-        counts, without = Counter[str](), Counter[str]()
-        for told in found:
-            counts.update({name: count for name, count in told.items() if isinstance(count, int)})
-            without.update(told.get("without") or {})
-        total = {**found[0], **counts, "without": dict(sorted(without.items()))}
-        whole.save_page(whole.report / "execute.json", total)
+    """What was executed, added up."""
+    counts, without = Counter[str](), Counter[str]()
+    found = [told for shard in parts if (told := recorded(shard.workspace, "execute.json"))]
+    for told in found:
+        counts.update({name: count for name, count in told.items() if isinstance(count, int)})
+        without.update(told.get("without") or {})
+    if found:
+        whole.save_page(whole.report / "execute.json", {**found[0], **counts, "without": dict(sorted(without.items()))})

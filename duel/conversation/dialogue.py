@@ -1,9 +1,4 @@
-"""A chat as an agent's steps: what was said, which calls were made, what came back.
-
-Two protocols become one shape: the bash block of mini-swe-agent (the action stands in the text, the observation is the
-next user message) and native tool calls. Call ids are numbered anew, so that they are unique and every result names
-its call.
-"""
+"""A chat as an agent's steps: what was said, which calls were made (in a bash block, or native), what came back."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any

@@ -1,8 +1,6 @@
-"""The one reader of rows with a list of chat messages: the Hub's sets, JSONL, parquet, this project's own files.
+"""The one reader of rows with a list of chat messages, through which mine, export and prompt read.
 
-The list stands in `messages`, `trajectory` or `conversations`, as a list or as JSON text. Roles and keys have many
-spellings (`ai`, `gpt`, `from`/`value`, `text`); actions are native calls or stand in the text
-(`duel.conversation.text_actions`). mine, export and prompt read rows through this module alone.
+Roles and keys have many spellings; actions are native calls or stand in the text (`duel.conversation.text_actions`).
 """
 
 import re
@@ -25,9 +23,8 @@ _ROLLOUT = re.compile(r"(.+__.+-\d+)_(\d+)")  # SWE-Gym numbers the rollouts of 
 _OWNER_REPO = re.compile(r"([^/\s]+?)__([^/\s]+?)(?:-\d+|\.[0-9a-f]{7,40}\..+)?$")
 # How harnesses that keep no flag say that a command failed.
 _FAILED = re.compile(
-    r"\A\s*(?:OBSERVATION:\s*)?(?:<returncode>(?!0<)-?\d+</returncode>|ERROR:|Traceback \(most)"
-    r"|exit code:? (?!0\b)-?\d+\]?\s*\Z",
-    re.IGNORECASE,
+    r"(?i)\A\s*(?:OBSERVATION:\s*)?(?:<returncode>(?!0<)-?\d+</returncode>|ERROR:|Traceback \(most)"
+    r"|exit code:? (?!0\b)-?\d+\]?\s*\Z"
 )
 
 

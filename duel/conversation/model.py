@@ -1,7 +1,4 @@
-"""The one model of a conversation: what people said, what the agent replied and called, what came back.
-
-Every reader reads into it, and the rooms that mine, export and look for recoveries read from it alone.
-"""
+"""The one model of a conversation: what people said, what the agent replied and called, what came back."""
 
 from collections import Counter
 from dataclasses import dataclass, field

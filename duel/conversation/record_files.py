@@ -1,8 +1,6 @@
 """Records out of a file as the world sends it: JSON lines, a JSON array or document, parquet; plain, gzip or zstd.
 
-Lines that are not one JSON object are repaired where what they hold is beyond doubt: lone surrogates and bytes that are
-no UTF-8 become U+FFFD, runs of NUL and a byte order mark go, several records on a line and a whole record behind a cut
-one are taken. What is lost is a `Hole`, so that no reader takes what follows for a beginning.
+What is beyond doubt on a broken line is repaired; what is lost is a `Hole`, so that nothing behind it is a beginning.
 """
 
 import contextlib

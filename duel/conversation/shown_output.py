@@ -1,7 +1,6 @@
 """Whether an observation shows an error: the return code first, the words of the tool that failed where there is none.
 
-A text that merely contains "Error" shows none: a program's source was read, a log was searched. So words count only
-where the named tool itself wrote them (`cat: x: No such file …` after a `cat`), or where a program was run.
+A text that merely contains "Error" shows none; words count only where the named tool wrote them, or a program was run.
 """
 
 import re
@@ -26,9 +25,8 @@ _PREFIX = re.compile(r"\A\s*Observation: ?")
 _NOT_FOUND = re.compile(r"command not found|: not found\s*$", re.MULTILINE)
 _MISSING = re.compile(r"No such file or directory|cannot access|can't open file|file or directory not found|can't read")
 _TESTS_FAILED = re.compile(
-    r"^=+ .*\b\d+ (?:failed|errors?)\b.*=+\s*$|^FAILED \((?:failures|errors)=|^--- FAIL:|^test result: FAILED"
-    r"|^Tests:\s+\d+ failed|^= \d+ (?:failed|errors?)\b|^\d+ failed\b",
-    re.MULTILINE,
+    r"(?m)^=+ .*\b\d+ (?:failed|errors?)\b.*=+\s*$|^FAILED \((?:failures|errors)=|^--- FAIL:|^test result: FAILED"
+    r"|^Tests:\s+\d+ failed|^= \d+ (?:failed|errors?)\b|^\d+ failed\b"
 )
 _EXCEPTION = re.compile(
     r"^Traceback \(most recent call last\):|^(?:\w+\.)*\w*(?:Error|Exception)(?:: |$)|^npm ERR!|^error(?:\[E\d+\])?: "

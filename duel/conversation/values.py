@@ -1,7 +1,4 @@
-"""Outside data, read without trust: text, tables, JSON inside text, content as parts, moments, calls and their results.
-
-Calls are keys or parts of messages, in the spellings of OpenAI, Anthropic, ShareGPT and Dolci.
-"""
+"""Outside data, read without trust: text, tables, JSON inside text, content as parts, moments, calls and results."""
 
 import ast
 import contextlib

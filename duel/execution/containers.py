@@ -84,7 +84,7 @@ class Containers:
     ) -> None:
         self.sources, self.limits, self.name, self.image = sources, limits or Limits(), program, image
         self.session = f"duel-{uuid.uuid4().hex[:8]}"
-        self.names = (f"{self.session}-{number}" for number in itertools.count(1))
+        self.numbers = itertools.count(1)
         try:
             said = json.loads(self.call("version", "--format", "{{json .}}"))
         except (OSError, ExecutionError, ValueError) as error:
@@ -149,7 +149,7 @@ class Container(State):
 
     def _begin_in(self, image: str) -> None:
         back, limits = self.back, self.limits
-        self.image, self.name = image, next(back.names)
+        self.image, self.name = image, f"{back.session}-{next(back.numbers)}"
         back.call(
             *("run", "--detach", "--init", "--name", self.name, "--label", f"duel={back.session}"),
             *("--network", "none", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
@@ -188,7 +188,7 @@ class Container(State):
 
     def _commit(self) -> None:
         """Go on in a container of an image of this one: `diff` tells what differs from a container's own image."""
-        image = f"{next(self.back.names)}-image"
+        image = f"{self.back.session}-{next(self.back.numbers)}-image"
         self.back.call("commit", "--change", f"LABEL duel={self.back.session}", self.name, image, seconds=600)
         self.discard()
         self._begin_in(image)

@@ -33,10 +33,8 @@ class Start:
     commit: str
     test_patch: str = ""
     place: str = field(default=PLACE, compare=False)
-    instance: Mapping[str, object] = field(default_factory=dict, compare=False)
-    """The pull request's further columns, from which a container back end reads the name of an image."""
-    history: int = 1
-    """Commits that the checkout holds, where the repository at hand has them; one of the sample holds them all."""
+    instance: Mapping[str, object] = field(default_factory=dict, compare=False)  # further columns, for an image's name
+    history: int = 1  # commits that the checkout holds, as far as there are any; one of the sample holds all
 
 
 @dataclass(frozen=True, slots=True)

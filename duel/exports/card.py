@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duel.audit.audit_summary import ranked
 from duel.audit.contamination import Benchmarks
+from duel.audit.workspace_audit import ranked
 from duel.errors import UserError
 from duel.exports import recipes
 from duel.exports.dataset import Export

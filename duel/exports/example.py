@@ -206,13 +206,9 @@ class Handover:
         return loaded.examples
 
     def through(self, name: str, examples: list[Example], step: Step) -> list[Example]:
-        kept, dropped = list[Example](), list[Dropped]()
-        for one in step(examples):
-            if isinstance(one, Dropped):
-                dropped.append(one)
-            else:
-                kept.append(one)
-        self.record(name, len(examples), len(kept), dropped)
+        found = list(step(examples))
+        kept = [one for one in found if isinstance(one, Example)]
+        self.record(name, len(examples), len(kept), [one for one in found if isinstance(one, Dropped)])
         return kept
 
     def record(self, name: str, taken: int, given: int, dropped: Sequence[Dropped]) -> None:
@@ -240,11 +236,11 @@ class Handover:
 
     def rows(self) -> list[Mapping[str, Any]]:
         """What was left out, as rows of report/dropped.jsonl; a lone surrogate becomes a question mark."""
-        rows = list[Mapping[str, Any]]()
-        for step, one in self.left_out:
-            told = {"instance_id": one.instance_id, "reason": one.reason, "detail": f"{step}: {one.detail}"}
-            rows.append({"file": one.id} | {key: v.encode("utf-8", "replace").decode() for key, v in told.items()})
-        return rows
+        rows = [
+            {"file": one.id, "instance_id": one.instance_id, "reason": one.reason, "detail": f"{step}: {one.detail}"}
+            for step, one in self.left_out
+        ]
+        return [{key: value.encode("utf-8", "replace").decode() for key, value in row.items()} for row in rows]
 
 
 def recorded(example: Example, calls: bool = False, whole: bool = True) -> list[Example]:
@@ -304,11 +300,16 @@ def each_turn(example: Example, cap: int = TURNS_OF_A_KIND) -> list[Example]:
     ]
 
 
-def pair(example: Example) -> list[Example]:
+def pair(example: Example, turns: bool = False, scored: bool = False) -> list[Example]:
     """A row for each losing candidate beside the accepted turn; the one that the panel saw comes first.
 
     Of a guided run: a row for each proposal that did not run beside the turn that did, behind what the agent saw.
+    `turns`: one message a side. `scored`: only what the panel saw.
     """
+    if turns and example.lost:
+        raise ItemError("pair-of-runs", "this format holds one message a side, and this is a pair of whole runs")
+    if scored and example.margin is None:
+        raise ItemError("no-score", "the panel gave no score")
     if example.refused and not example.lost:
         rows = []
         for place, text in example.refused:
@@ -318,7 +319,7 @@ def pair(example: Example) -> list[Example]:
                 rows.append(replace(bare, id=f"{example.id}@{place}", rejected=text, style=style))
         if not rows:
             raise ItemError("same-text", "every proposal says what ran")
-        return rows
+        return rows[:1] if scored else rows
     if not example.rejected:
         raise ItemError("no-pair", "there is no second candidate")
     texts = dict.fromkeys((example.rejected, *example.others))
@@ -326,19 +327,13 @@ def pair(example: Example) -> list[Example]:
     rows = [replace(example, rejected=text, others=()) for text in texts if text.strip() != accepted]
     if not rows or rows[0].rejected != example.rejected:
         raise ItemError("same-text", "both candidates say the same")
-    return [rows[0], *(replace(row, score=None, score_expected=None) for row in rows[1:])]
+    return rows[:1] if scored else [rows[0], *(replace(row, score=None, score_expected=None) for row in rows[1:])]
 
 
-def scored_pair(example: Example) -> list[Example]:
-    if example.margin is None:
-        raise ItemError("no-score", "the panel gave no score")
-    return pair(example)[:1]
-
-
-def labelled(example: Example) -> list[Example]:
+def labelled(example: Example, turns: bool = False) -> list[Example]:
     """A row for the accepted turn, which is wanted, and one for each losing candidate, which is not."""
     rows: list[Example] = []
-    for row in pair(example):
+    for row in pair(example, turns):
         if not rows or row.prompt != rows[-1].prompt:
             bare = replace(row, rejected="", lost=())
             rows.append(replace(bare, label=True))
@@ -347,12 +342,5 @@ def labelled(example: Example) -> list[Example]:
     return rows
 
 
-def pair_of_turns(example: Example) -> list[Example]:
-    if example.lost:
-        raise ItemError("pair-of-runs", "this format holds one message a side, and this is a pair of whole runs")
-    return pair(example)
-
-
-def labelled_turns(example: Example) -> list[Example]:
-    pair_of_turns(example)
-    return labelled(example)
+scored_pair, pair_of_turns = partial(pair, scored=True), partial(pair, turns=True)
+labelled_turns = partial(labelled, turns=True)

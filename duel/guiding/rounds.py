@@ -10,7 +10,6 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist, mean
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,8 @@ from duel.guiding.supervised_loop import actions_of, said, touched
 from duel.records import Guided, GuidedRun
 from duel.registry import OFFLINE
 from duel.reporting import markdown, wording
+from duel.reporting.charts import WIDTH, Drawing, scale
 from duel.reporting.parts import Outside, ReportPart, Table
-from duel.reporting.svg import WIDTH, Drawing, scale
 from duel.reporting.wording import code
 from duel.sources.mining.mined import RowWriter
 from duel.workspace import Workspace
@@ -29,8 +28,7 @@ from duel.workspace import Workspace
 if TYPE_CHECKING:
     from duel.judging.statistics import Clusters
 
-Rounds = Mapping[int, Mapping[str, GuidedRun]]
-"""The runs of each round by task."""
+Rounds = Mapping[int, Mapping[str, GuidedRun]]  # the runs of each round by task
 LEVEL = 0.95
 _COLUMNS = (
     *("round", "agent", "tasks", "steps", "interventions a step", "95 % interval"),
@@ -72,57 +70,34 @@ def save_rows(path: Path, records: Iterable[Guided]) -> int:
     return rows.rows
 
 
-@dataclass(frozen=True)
 class InterventionRates:
-    agent: str
-    overseer: str
-    tasks: int
-    steps: int
-    rate: float
-    low: float  # the two-sided 95 % interval of `rate`, Student's t over tasks
-    high: float
-    refused: float  # share of proposals that did not run
-    written: float  # share of actions that the overseer wrote
-    kinds: Counter[str]
-    submitted: float
-    resolved: tuple[int, int]  # tasks whose tests pass, of those where that is known
-    solo_submitted: float | None  # None where no task was done alone
-    solo_resolved: tuple[int, int]
-
-
-def measure(runs: Sequence[GuidedRun]) -> InterventionRates:
     """The figures of one round over its tasks, of which there is at least one."""
-    from duel.judging.statistics import student_quantile
 
-    def known(answers: list[bool | None]) -> tuple[int, int]:
-        told = [answer for answer in answers if answer is not None]
-        return sum(told), len(told)
+    def __init__(self, runs: Sequence[GuidedRun]) -> None:
+        from duel.judging.statistics import student_quantile
 
-    clusters = clusters_of(runs)
-    rate, error, count = float(clusters.means()[0]), float(clusters.errors()[0]), len(runs)
-    reach = student_quantile((1 + LEVEL) / 2, count - 1) * error if count > 1 else 1.0
-    # Without any spread the error says nothing: what may still be true of tasks of which all agree.
-    reach = reach or 1 - (1 - LEVEL) ** (1 / count)
-    steps = [step for run in runs for step in run.steps]
-    refused = [step.ruling != "approve" for step in steps if step.proposal or step.by == "rule"]
-    written = [step.ruling == "replace" for step in steps if step.outcome is not None]
-    alone = [run for run in runs if run.solo_outcome]
-    return InterventionRates(
-        agent=runs[0].agent_model,
-        overseer=runs[0].overseer_model,
-        tasks=count,
-        steps=len(written),
-        rate=rate,
-        low=max(rate - reach, 0.0),
-        high=min(rate + reach, 1.0),
-        refused=sum(refused) / max(1, len(refused)),
-        written=mean(written),
-        kinds=Counter(step.kind for step in steps if step.kind),
-        submitted=mean(run.outcome == "submitted" for run in runs),
-        resolved=known([run.resolved for run in runs]),
-        solo_submitted=mean(run.solo_outcome == "submitted" for run in alone) if alone else None,
-        solo_resolved=known([run.solo_resolved for run in alone]),
-    )
+        def known(answers: list[bool | None]) -> tuple[int, int]:
+            told = [answer for answer in answers if answer is not None]
+            return sum(told), len(told)
+
+        self.agent, self.overseer, self.tasks = runs[0].agent_model, runs[0].overseer_model, len(runs)
+        clusters = clusters_of(runs)
+        self.rate, error = float(clusters.means()[0]), float(clusters.errors()[0])
+        reach = student_quantile((1 + LEVEL) / 2, self.tasks - 1) * error if self.tasks > 1 else 1.0
+        # Without any spread the error says nothing: what may still be true of tasks of which all agree.
+        reach = reach or 1 - (1 - LEVEL) ** (1 / self.tasks)
+        self.low, self.high = max(self.rate - reach, 0.0), min(self.rate + reach, 1.0)  # two-sided, Student's t
+        steps = [step for run in runs for step in run.steps]
+        refused = [step.ruling != "approve" for step in steps if step.proposal or step.by == "rule"]
+        self.refused = sum(refused) / max(1, len(refused))  # share of proposals that did not run
+        written = [step.ruling == "replace" for step in steps if step.outcome is not None]
+        self.written, self.steps = mean(written), len(written)  # share of actions that the overseer wrote
+        self.kinds = Counter(step.kind for step in steps if step.kind)
+        self.submitted = mean(run.outcome == "submitted" for run in runs)
+        self.resolved = known([run.resolved for run in runs])  # tasks whose tests pass, of those where that is known
+        alone = [run for run in runs if run.solo_outcome]
+        self.solo_submitted = mean(run.solo_outcome == "submitted" for run in alone) if alone else None
+        self.solo_resolved = known([run.solo_resolved for run in alone])
 
 
 def clusters_of(runs: Sequence[GuidedRun]) -> Clusters:
@@ -171,7 +146,7 @@ def save_page(workspace: Workspace) -> list[Path]:
         raise UserError("no held-out task has been guided to its end", where=workspace.root / "guided", hint=hint)
     parts, offline, rates = [], False, dict[int, InterventionRates]()
     for name, rounds in sorted(series.items(), key=lambda item: max(item[1])):  # the newest last
-        rates = {number: measure([*runs.values()]) for number, runs in rounds.items()}
+        rates = {number: InterventionRates([*runs.values()]) for number, runs in rounds.items()}
         offline = offline or any(OFFLINE in one.agent for one in rates.values())
         parts.append(markdown.section(_part(name, rounds, rates)))
     lost = [f"{len(damage)} files could not be read and are left out."] * bool(damage)

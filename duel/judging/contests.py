@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from duel.bookkeeping import Stage
+from duel.calls import Ask
 from duel.calls.request import Request
 from duel.candidates import Question, Refused, ask_for_turn, writer_request
 from duel.errors import ItemError
@@ -22,9 +22,6 @@ from duel.judging.rubric import JudgedPair
 from duel.records import Answer, Candidate
 from duel.settings import Settings
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.calls import Ask
 
 # The second blind answer asks the king's very question; this occurrence sets it apart from the first in the ledger.
 SECOND = 1_000_000

@@ -89,24 +89,13 @@ def decide(case: Case) -> Verdict:
     """The verdict on `case`. No call, no clock: the same case gives the same verdict."""
     evidence, gates, decision = judged(case)
     duel, history = case.settings.duel, looks.joined(case.earlier, look_of(evidence, decision))
-    fields: dict[str, Any] = {
-        "accepted": decision == "accepted",
-        "decision": decision,
-        "gates": gates,
-        "why": reasons(gates, decision, evidence),
-        "mode": case.mode,
-        "opponent": "king" if case.mode == 2 else "assistant",
-        "win_margin": duel.win_margin,
-        "looks": looks.summary(history, duel.looks, evidence.challenger),
-        "left_out": dict(sorted(case.left_out.items())),
-        "made_with": {
-            "rubric": case.made_with.get("rubric", ""),
-            "panel": case.made_with.get("panel", ""),
-            "settings": gate_hash(case.settings),
-            "statistic": evidence.statistic,
-            "votes": evidence.votes,
-        },
-    }
+    made_with = {"rubric": case.made_with.get("rubric", ""), "panel": case.made_with.get("panel", "")}
+    made_with |= {"settings": gate_hash(case.settings), "statistic": evidence.statistic, "votes": evidence.votes}
+    fields: dict[str, Any] = {"accepted": decision == "accepted", "decision": decision, "gates": gates}
+    fields |= {"why": reasons(gates, decision, evidence), "win_margin": duel.win_margin, "made_with": made_with}
+    fields |= {"mode": case.mode, "opponent": "king" if case.mode == 2 else "assistant"}
+    fields |= {"looks": looks.summary(history, duel.looks, evidence.challenger)}
+    fields |= {"left_out": dict(sorted(case.left_out.items()))}
     more: dict[str, list[dict[str, Any]]] = {}
     for name in FIGURES:
         found = dict(FIGURES[name](evidence))
@@ -121,20 +110,11 @@ def decide(case: Case) -> Verdict:
 
 def look_of(evidence: Evidence, decision: Decision) -> dict[str, Any]:
     """This verdict as the history of looks keeps it."""
-    return {
-        "challenger": evidence.challenger,
-        "writers": sorted(set(evidence.columns.challengers)),
-        "mode": evidence.case.mode,
-        "turns": len(evidence.columns),
-        "parsed": evidence.parsed,
-        "clusters": evidence.units.count,
-        "alpha": evidence.level,
-        "margin": evidence.margin,
-        "lcb": evidence.bounds.studentized,
-        "decision": decision,
-        "votes": evidence.votes,
-        "statistic": evidence.statistic,
-    }
+    columns, units = evidence.columns, evidence.units
+    look: dict[str, Any] = {"challenger": evidence.challenger, "writers": sorted(set(columns.challengers))}
+    look |= {"mode": evidence.case.mode, "turns": len(columns), "parsed": evidence.parsed, "clusters": units.count}
+    look |= {"alpha": evidence.level, "margin": evidence.margin, "lcb": evidence.bounds.studentized}
+    return look | {"decision": decision, "votes": evidence.votes, "statistic": evidence.statistic}
 
 
 def judged(case: Case) -> tuple[Evidence, list[Gate], Decision]:

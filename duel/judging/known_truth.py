@@ -164,14 +164,9 @@ def _sound(command: str, style: str, observation: str) -> bool:
 
 def by_execution(item: str, answer: Answer) -> KnownPair | None:
     """The pair that an executed answer is, where what its two commands did leaves no doubt; else None."""
-    sides = [
-        (answer.text_of(chosen), chosen.observed)
-        for chosen in (answer.chosen("king"), answer.chosen("challenger"))
-        if chosen is not None and chosen.observed is not None
-    ]
-    if len(sides) < 2:
-        return None
-    for (text, good), (other, bad) in (sides, sides[::-1]):
+    both = [one for one in (answer.chosen("king"), answer.chosen("challenger")) if one is not None]
+    sides = [(answer.text_of(one), one.observed) for one in both if one.observed is not None]
+    for (text, good), (other, bad) in (sides, sides[::-1]) if len(sides) == 2 else ():
         if not good.ran or not bad.ran or good.exit != 0 or good.ended_by:
             continue
         styles = [shell.style(turn.command(one)) for one in (text, other)]
@@ -197,11 +192,11 @@ def draw(pairs: Iterable[KnownPair], each: int, seed: int = 0) -> list[KnownPair
     for kind, found in sorted(kinds.items()):
         Random(f"{seed}/{kind}").shuffle(found)
         met: Counter[str] = Counter()
-        ranked = []
+        rank: dict[str, int] = {}
         for pair in found:
-            ranked.append((met[pair.instance_id], pair))
+            rank[pair.id] = met[pair.instance_id]
             met[pair.instance_id] += 1
-        chosen += [pair for _, pair in sorted(ranked, key=lambda row: row[0])[:each]]
+        chosen += sorted(found, key=lambda pair: rank[pair.id])[:each]
     return chosen
 
 
@@ -211,20 +206,20 @@ def better_is_challenger(pair: KnownPair) -> bool:
 
 
 ALL = "all"
-_Z = 1.96
 # (judge, pair's id) -> what each order said: 1.0 for the better side, 0.5 drawn, 0.0 for the worse, None unparsed.
 Said = Mapping[tuple[str, str], Sequence[float | None]]
-Outcome = tuple[KnownPair, str, bool, float]
-"""What one judge made of one pair: right, drawn, wrong or unparsed; whether it flipped; dollars."""
 
 
 def judge_table(pairs: Sequence[KnownPair], said: Said, costs: Mapping[tuple[str, str], float]) -> list[dict[str, Any]]:
     """A row for each judge and kind, and one over all kinds but controls. `costs`: (judge, pair's id) -> dollars.
 
     A preference that turns with the order is a draw, and a flip. Of controls, a draw is right and any preference wrong.
+    Accuracy counts a draw half, over the parsed pairs; its interval is over pull requests, not over pairs.
     """
     known = {pair.id: pair for pair in pairs}
-    by_judge: defaultdict[str, list[Outcome]] = defaultdict(list)
+    # judge -> kind -> (outcome, pull request, flipped, dollars)
+    found: defaultdict[str, defaultdict[str, list[tuple[str, str, bool, float]]]]
+    found = defaultdict(lambda: defaultdict(list))
     for (judge, item), orders in said.items():
         if (pair := known.get(item)) is None:
             continue
@@ -235,40 +230,40 @@ def judge_table(pairs: Sequence[KnownPair], said: Said, costs: Mapping[tuple[str
             drawn, won = ("right", "wrong") if pair.control else ("drawn", "right")
             outcome = drawn if lean == 0 else won if lean > 0 else "wrong"
             flipped = min(values) < 0.5 < max(values)
-        by_judge[judge].append((pair, outcome, flipped, costs.get((judge, item), 0.0)))
+        for kind in (pair.kind, *(() if pair.control else (ALL,))):
+            found[judge][kind].append((outcome, pair.instance_id, flipped, costs.get((judge, item), 0.0)))
     rows = []
-    for judge, outcomes in by_judge.items():
-        for kind in [*dict.fromkeys(pair.kind for pair, *_ in outcomes), ALL]:
-            of_kind = [one for one in outcomes if (not one[0].control if kind == ALL else one[0].kind == kind)]
-            if of_kind:
-                rows.append({"judge": judge, "kind": kind, **_figures(of_kind)})
+    for judge, by_kind in found.items():
+        every = by_kind.pop(ALL, [])
+        for kind, outcomes in [*by_kind.items(), *([(ALL, every)] if every else [])]:
+            count = Counter(outcome for outcome, *_ in outcomes)
+            clusters = {pull for outcome, pull, *_ in outcomes if outcome != "unparsed"}
+            right, parsed = count["right"] + count["drawn"] / 2, len(outcomes) - count["unparsed"]
+            accuracy, cost = right / parsed if parsed else None, sum(cost for *_, cost in outcomes)
+            rows.append(
+                {
+                    "judge": judge,
+                    "kind": kind,
+                    "pairs": len(outcomes),
+                    "pull_requests": len(clusters),
+                    "accuracy": accuracy,
+                    "interval": None if accuracy is None else wilson(accuracy, len(clusters)),
+                    **{name: count[name] for name in ("right", "drawn", "wrong")},
+                    "flips": sum(flipped for _, _, flipped, _ in outcomes),
+                    "unparsed": count["unparsed"],
+                    "abstention": (count["drawn"] + count["unparsed"]) / len(outcomes),
+                    "cost": cost,
+                    "known_a_dollar": right / cost if cost and parsed else None,
+                }
+            )
     return rows
-
-
-def _figures(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Accuracy counts a draw half, over the parsed pairs; its interval is over pull requests, not over pairs."""
-    count = Counter(outcome for _, outcome, _, _ in outcomes)
-    clusters = {pair.instance_id for pair, outcome, _, _ in outcomes if outcome != "unparsed"}
-    right, parsed = count["right"] + count["drawn"] / 2, len(outcomes) - count["unparsed"]
-    accuracy, cost = right / parsed if parsed else None, sum(cost for *_, cost in outcomes)
-    return {
-        "pairs": len(outcomes),
-        "pull_requests": len(clusters),
-        "accuracy": accuracy,
-        "interval": None if accuracy is None else wilson(accuracy, len(clusters)),
-        **{name: count[name] for name in ("right", "drawn", "wrong")},
-        "flips": sum(flipped for _, _, flipped, _ in outcomes),
-        "unparsed": count["unparsed"],
-        "abstention": (count["drawn"] + count["unparsed"]) / len(outcomes),
-        "cost": cost,
-        "known_a_dollar": right / cost if cost and parsed else None,
-    }
 
 
 def wilson(share: float, count: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share of `count` independent ones."""
-    middle = (share + _Z**2 / (2 * count)) / (1 + _Z**2 / count)
-    half = _Z * sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2)) / (1 + _Z**2 / count)
+    square = 1.96**2
+    middle = (share + square / (2 * count)) / (1 + square / count)
+    half = 1.96 * sqrt(share * (1 - share) / count + square / (4 * count**2)) / (1 + square / count)
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
@@ -300,8 +295,7 @@ def panel_figures(pairs: Sequence[KnownPair], said: Said) -> list[dict[str, Any]
     return rows
 
 
-# -- published verdicts: choices are 1, 2 or 0 (tie) by the item's own numbering -------------------------------------
-
+# Published verdicts: choices are 1, 2 or 0 (tie) by the item's own numbering.
 # A reply without a choice ("garbage") counts as a tie: the accuracies then come out as they are quoted for this set.
 _CHOICES = {"1": 1, "2": 2, "0": 0, "tie": 0, "garbage": 0}
 _ORDERS = ("winner_unswapped", "winner_swapped")

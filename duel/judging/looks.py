@@ -33,11 +33,11 @@ FILE = "_looks.json"
 FORMAT = "duel-looks/1"
 METHOD = "Lan-DeMets alpha spending, O'Brien-Fleming type"
 UNPLANNED = "none: every look uses the whole level"
+Look = Mapping[str, Any]  # what the history keeps of one verdict
 _NORMAL = NormalDist()
 # Cells of the grid on which the walk's density is carried from look to look, and how many standard deviations it spans:
 # 20 looks at 0.05 come out within 0.0002 of 2,000 cells.
-_CELLS = 400
-_SPAN = 8.0
+_CELLS, _SPAN = 400, 8.0
 # A look is a step of the walk when it has seen 1 % more than the last; a shorter one falls between the cells.
 _GROWTH = 1.01
 
@@ -47,9 +47,10 @@ def read(workspace: Workspace) -> list[dict[str, Any]]:
     file = workspace.root / "score" / FILE
     try:
         looks = [dict(look) for look in orjson.loads(file.read_bytes())["looks"]]
-        if not all(
+        whole = (
             0 <= look["alpha"] < 1 and look["clusters"] >= 0 and look["challenger"] and look["votes"] for look in looks
-        ):
+        )
+        if not all(whole):
             raise ValueError("a look without its level, its clusters, its challenger or its votes")
         return looks
     except FileNotFoundError:
@@ -59,7 +60,7 @@ def read(workspace: Workspace) -> list[dict[str, Any]]:
         raise UserError("the history of looks cannot be read", where=file, value=error, hint=hint) from None
 
 
-def save(workspace: Workspace, looks: Sequence[Mapping[str, Any]]) -> None:
+def save(workspace: Workspace, looks: Sequence[Look]) -> None:
     """Keep the history, if it has changed."""
     file, option = workspace.root / "score" / FILE, orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
     data = orjson.dumps({"format": FORMAT, "looks": list(looks)}, option=option)
@@ -68,12 +69,7 @@ def save(workspace: Workspace, looks: Sequence[Mapping[str, Any]]) -> None:
 
 
 def level(
-    earlier: Sequence[Mapping[str, Any]],
-    clusters: int,
-    alpha: float,
-    planned: int,
-    tested: str = "",
-    parsed: float = math.inf,
+    earlier: Sequence[Look], clusters: int, alpha: float, planned: int, tested: str = "", parsed: float = math.inf
 ) -> float:
     """The level that the next look at a challenger may use; 0 beyond the plan.
 
@@ -97,7 +93,7 @@ def level(
     return 1 - _NORMAL.cdf(bisect(lambda bound: walk.chance_above(clusters, bound) > spend, _SPAN, 50)[1])
 
 
-def other_statistic(look: Mapping[str, Any], tested: str) -> bool:
+def other_statistic(look: Look, tested: str) -> bool:
     """True when `look` tested something else. A look that an older version wrote down does not say what it tested."""
     return bool(tested) and look.get("statistic", tested) != tested
 
@@ -132,7 +128,7 @@ class _Walk:
         return above
 
 
-def chances(looks: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
+def chances(looks: Sequence[Look]) -> tuple[float, float]:
     """(bound, chance) of having accepted a challenger that is no better by now: see the head of this module."""
     bound = min(1.0, sum(float(look["alpha"]) for look in looks))
     clear = 1.0
@@ -148,16 +144,14 @@ def chances(looks: Sequence[Mapping[str, Any]]) -> tuple[float, float]:
     return bound, min(bound, 1 - clear)
 
 
-def before(
-    looks: Sequence[Mapping[str, Any]], challenger: str, votes: str, tested: str = ""
-) -> list[Mapping[str, Any]]:
+def before(looks: Sequence[Look], challenger: str, votes: str, tested: str = "") -> list[Look]:
     """The looks at `challenger` that came before the one at these votes by this statistic."""
     own = [look for look in looks if look["challenger"] == challenger]
     same = (place for place, look in enumerate(own) if look["votes"] == votes and not other_statistic(look, tested))
     return own[: next(same, len(own))]
 
 
-def joined(looks: Sequence[Mapping[str, Any]], look: Mapping[str, Any]) -> list[dict[str, Any]]:
+def joined(looks: Sequence[Look], look: Look) -> list[dict[str, Any]]:
     """The history with `look` at its end, unless these votes were looked at before by the same statistic."""
     kept = [dict(other) for other in looks]
     earlier = before(kept, look["challenger"], look["votes"], str(look.get("statistic", "")))
@@ -165,19 +159,12 @@ def joined(looks: Sequence[Mapping[str, Any]], look: Mapping[str, Any]) -> list[
     return kept if known else [*kept, dict(look)]
 
 
-def summary(looks: Sequence[Mapping[str, Any]], planned: int, challenger: str) -> Looks:
+def summary(looks: Sequence[Look], planned: int, challenger: str) -> Looks:
     """What the verdict on `challenger` says of all `looks`, its own included."""
     bound, chance = chances(looks)
     own = [look for look in looks if look["challenger"] == challenger]
-    return Looks(
-        planned=planned,
-        challenger=challenger,
-        challengers=len({look["challenger"] for look in looks}),
-        total=len(looks),
-        this=len(own),
-        alpha_spent=sum(float(look["alpha"]) for look in own),
-        method=METHOD if planned > 1 else UNPLANNED,
-        false_accept_bound=bound,
-        false_accept_chance=chance,
-        history=[dict(look) for look in looks],
-    )
+    told: dict[str, Any] = {"planned": planned, "method": METHOD if planned > 1 else UNPLANNED, "this": len(own)}
+    told |= {"challengers": len({look["challenger"] for look in looks}), "total": len(looks)}
+    told |= {"alpha_spent": sum(float(look["alpha"]) for look in own)}
+    told |= {"false_accept_bound": bound, "false_accept_chance": chance, "history": [dict(look) for look in looks]}
+    return Looks(challenger=challenger, **told)

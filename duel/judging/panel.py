@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from duel import shell, turn, untrusted
 from duel.bookkeeping import Stage
+from duel.calls import Ask
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
 from duel.judging import judge_replies, rubric, screen
@@ -22,9 +23,6 @@ from duel.judging.contests import DUEL, Contest
 from duel.judging.rubric import JudgedPair, Key, owed_votes, short_hash
 from duel.records import DIMENSIONS, RULE, Answer, Message, Order, PairIds, Score, Vote
 from duel.registry import Registry
-
-if TYPE_CHECKING:
-    from duel.calls import Ask
 
 COUNTED_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 
@@ -61,16 +59,10 @@ class Panel:
     def made_with(self) -> dict[str, str]:
         """Fingerprints of the rubric, the panel and the mode: what a score must share to stand beside the others."""
         judge = self.settings.judge
-        asked = {
-            "models": judge.models,
-            "thinking_models": sorted(set(judge.thinking_models) & set(judge.models)),
-            "tokens": [judge.thinking_max_tokens, judge.score_max_tokens, judge.max_tokens],
-            "temperature": judge.temperature,
-            "orders": judge.orders,
-            "structured_output": judge.structured_output,
-            **({"parameters": judge.parameters} if judge.parameters else {}),
-            "mode": self.mode,
-        }
+        asked = judge.model_dump(include={"models", "temperature", "orders", "structured_output"})
+        asked |= {"thinking_models": sorted(set(judge.thinking_models) & set(judge.models)), "mode": self.mode}
+        asked |= {"tokens": [judge.thinking_max_tokens, judge.score_max_tokens, judge.max_tokens]}
+        asked |= {"parameters": judge.parameters} if judge.parameters else {}
         return {"rubric": rubric.rubric_hash(), "panel": short_hash(asked)}
 
     def open_turns(self, answers: Iterable[tuple[Path, Answer]]) -> Iterator[OpenPair]:
@@ -196,6 +188,8 @@ class OpenPair:
         sides = {opponent: pair.opponent, "challenger": pair.challenger}
         made = {candidate.id: candidate.made.model for candidate in answer.candidates if candidate.made}
         lengths = {"opponent": len(pair.opponent), "challenger": len(pair.challenger)}
+        lengths |= {"history": sum(len(message.content) for message in pair.history)}
+        prints = {"rubric": rubric.rubric_hash(pair.has_evidence), "candidates": rubric.fingerprint(pair)}
         return Score(
             file=pair.item,
             instance_id=answer.instance_id,
@@ -205,13 +199,8 @@ class OpenPair:
             attempts=[{"side": side, "kind": kind} for side in sides for kind in untrusted.attempts(sides[side])],
             votes=votes,
             writers={"opponent": made.get(pair.ids[0], ""), "challenger": made.get(pair.ids[1], "")},
-            lengths=lengths | {"history": sum(len(message.content) for message in pair.history)},
-            made_with={
-                **panel.made_with,
-                "rubric": rubric.rubric_hash(pair.has_evidence),
-                "candidates": rubric.fingerprint(pair),
-                "challenger": short_hash(writer),
-            },
+            lengths=lengths,
+            made_with={**panel.made_with, **prints, "challenger": short_hash(writer)},
             evidence="same" if pair.same else "shown" if pair.has_evidence else pair.unobserved,
         )
 

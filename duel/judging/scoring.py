@@ -60,15 +60,13 @@ class Columns:
     @classmethod
     def of(cls, scores: Iterable[Score], judges: Sequence[str]) -> Columns:
         """The columns of `scores`, of which only a few are in memory at a time."""
-        left, parts = iter(scores), [cls._of_few([], judges)]
-        while few := list(islice(left, AT_ONCE)):
-            parts.append(cls._of_few(few, judges))
-        return cls.stacked(*parts)
+        left = iter(scores)
+        parts = [cls._of_few(few, judges) for few in iter(lambda: list(islice(left, AT_ONCE)), [])]
+        return cls.stacked(cls._of_few([], judges), *parts)
 
     @classmethod
     def _of_few(cls, scores: Sequence[Score], judges: Sequence[str]) -> Columns:
-        size, panel = len(scores), len(judges)
-        place_of = {judge: place for place, judge in enumerate(judges)}
+        size, panel, place_of = len(scores), len(judges), {judge: place for place, judge in enumerate(judges)}
         votes = np.full((size, panel, 2, len(DIMENSIONS)), MISSING, dtype=np.uint8)
         asked = np.full((size, panel, 2), -1, dtype=np.int32)
         tokens = np.zeros((size, panel, len(TOKENS)), dtype=np.int64)
@@ -96,23 +94,18 @@ class Columns:
                 if vote.model:
                     named[vote.judge] = vote.model
             models[row] = shared.setdefault(tuple(named.items()), named) if named else None
-        return cls(
-            judges=tuple(judges),
-            files=objects(score.file for score in scores),
-            instances=objects(score.instance_id for score in scores),
-            votes=votes,
-            asked=asked,
-            tokens=tokens,
-            cost=cost,
-            lengths=np.array([[s.lengths.get(n, -1) for n in LENGTHS] for s in scores], dtype=np.int64).reshape(-1, 3),
-            opponents=objects(intern(score.writers.get("opponent", "")) for score in scores),
-            challengers=objects(intern(score.writers.get("challenger", "")) for score in scores),
-            made_by=objects(intern(score.made_with.get("challenger", "")) for score in scores),
-            candidates=objects(score.made_with.get("candidates", "") for score in scores),
-            errors=errors,
-            models=models,
-            attempts=objects(tuple(sorted({a.get("kind", "") for a in score.attempts})) for score in scores),
-        )
+        lengths = np.array([[s.lengths.get(n, -1) for n in LENGTHS] for s in scores], dtype=np.int64).reshape(-1, 3)
+        texts: dict[str, Iterable[Any]] = {
+            "files": (score.file for score in scores),
+            "instances": (score.instance_id for score in scores),
+            "opponents": (intern(score.writers.get("opponent", "")) for score in scores),
+            "challengers": (intern(score.writers.get("challenger", "")) for score in scores),
+            "made_by": (intern(score.made_with.get("challenger", "")) for score in scores),
+            "candidates": (score.made_with.get("candidates", "") for score in scores),
+            "attempts": (tuple(sorted({a.get("kind", "") for a in score.attempts})) for score in scores),
+        }
+        known = {name: objects(values) for name, values in texts.items()} | {"errors": errors, "models": models}
+        return cls(tuple(judges), votes=votes, asked=asked, tokens=tokens, cost=cost, lengths=lengths, **known)
 
     def where(self, rows: Any) -> Columns:
         """The rows that a mask, or a list of places, picks."""
@@ -151,16 +144,11 @@ def objects(values: Iterable[Any]) -> Objects:
 class Standings:
     """What the votes on T turns by J judges add up to; NaN where a judge does not count or a turn is not parsed."""
 
-    values: Floats
-    """(T, J, 5): a judge's dimensions, the mean over its orders."""
-    flipped: Flags
-    """(T, J): the judge preferred one side in one order and the other side in the other."""
-    parsed: Flags
-    """(T,): a quorum of judges counts."""
-    scores: Floats
-    """(T,): points."""
-    metrics: Floats
-    """(T, 5): points."""
+    values: Floats  # (T, J, 5): a judge's dimensions, the mean over its orders
+    flipped: Flags  # (T, J): the judge preferred one side in one order and the other side in the other
+    parsed: Flags  # (T,): a quorum of judges counts
+    scores: Floats  # (T,): points
+    metrics: Floats  # (T, 5): points
 
     @property
     def counts(self) -> Flags:
@@ -169,11 +157,10 @@ class Standings:
 
 def owed(files: Iterable[str], settings: Settings) -> Flags:
     """(T, 2): the orders in which a judge is to see each turn."""
-    if settings.judge.orders == "alternate":
-        asked = [[order in rubric.orders(item, settings) for order in ORDERS] for item in files]
-    else:
-        asked = [[order in rubric.orders("", settings) for order in ORDERS]] * len([*files])
-    return np.array(asked, dtype=bool).reshape(-1, 2)
+    by_item = settings.judge.orders == "alternate"
+    names = files if by_item else [""]
+    asked = np.array([[order in rubric.orders(name, settings) for order in ORDERS] for name in names], dtype=bool)
+    return asked.reshape(-1, 2) if by_item else np.repeat(asked, len([*files]), axis=0)
 
 
 def add_up(votes: Floats, due: Flags, keys: NDArray[np.intp], quorum: int) -> Standings:
@@ -206,10 +193,9 @@ def settle(score: Score, settings: Settings) -> Score:
     """`score` with everything that follows from its votes recomputed."""
     judges = settings.judge.models
     found = VoteTable.of(Columns.of([score], judges), settings).standings
-    told, halted = [vote for vote in score.votes if vote.parsed], False
-    points, metrics = None, dict.fromkeys(DIMENSIONS)
-    if parsed := bool(found.parsed[0]):
-        points, metrics = float(found.scores[0]), dict(zip(DIMENSIONS, found.metrics[0].tolist(), strict=True))
+    told, halted, points = [vote for vote in score.votes if vote.parsed], False, None
+    if found.parsed[0]:
+        points = float(found.scores[0])
         reason = "\n".join(f"{vote.judge} ({vote.order}): {vote.reason}" for vote in told if vote.reason)
     elif settings.judge.strategy == "screen" and screen.stopped(score.file, score.votes, settings):
         said = ", ".join(f"{vote.judge} {screen.points(vote, settings):.0f}" for vote in told)
@@ -218,12 +204,13 @@ def settle(score: Score, settings: Settings) -> Score:
         missing = [judge for judge, counts in zip(judges, found.counts[0], strict=True) if not counts]
         count = f"{len(judges) - len(missing)} of {len(judges)} judges count"
         reason = f"{count}, {settings.quorum} are needed; missing: {', '.join(missing)}"
+    metrics = found.metrics[0].tolist()
     return score.model_copy(
         update={
-            "parsed": parsed,
+            "parsed": points is not None,
             "score": points,
             "delta": None if points is None else points / 100 - 0.5,
-            "metrics": metrics,
+            "metrics": {name: None if points is None else one for name, one in zip(DIMENSIONS, metrics, strict=True)},
             "flips": int(found.flipped[0].sum()),
             "stopped": halted,
             "reason": reason,
@@ -239,12 +226,9 @@ class VoteTable:
     """
 
     columns: Columns
-    keys: NDArray[np.intp]
-    """Places in DIMENSIONS of those that count towards the score."""
-    votes: Floats
-    """(T, J, 2, 5), NaN where there is no vote."""
-    due: Flags
-    """(T, J, 2): the votes that are owed."""
+    keys: NDArray[np.intp]  # places in DIMENSIONS of those that count towards the score
+    votes: Floats  # (T, J, 2, 5), NaN where there is no vote
+    due: Flags  # (T, J, 2): the votes that are owed
     standings: Standings
 
     @classmethod

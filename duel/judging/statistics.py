@@ -1,8 +1,7 @@
 """Bounds on the mean of turns that are not independent: turns of one pull request share what makes them easy or hard.
 
-All figures are in the unit of what goes in (deltas in -0.5..0.5). The statistic is the mean over turns, sum(delta) /
-turns; pull requests (clusters) are what is resampled. Notation: G clusters, cluster g has the sum S_g over m_g turns,
-t = sum S / sum m, and the linearised cluster-robust error
+All figures are in the unit of what goes in (deltas in -0.5..0.5). Pull requests (clusters) are what is resampled: G of
+them, cluster g has the sum S_g over m_g turns, the statistic is t = sum S / sum m, its linearised cluster-robust error
 
     se(t)^2 = G / (G - 1) * sum_g (S_g - t m_g)^2 / (sum m)^2          (Liang & Zeger 1986; Cameron & Miller 2015)
 
@@ -18,7 +17,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
 from statistics import NormalDist
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -33,7 +32,7 @@ PSEUDO_DELTA = -0.5
 # algebra library starts threads: 10,000 resamples of 2,000 clusters took 0.10 s so, 0.29-0.75 s in larger blocks.
 BLOCK = 20_000
 POWER = 0.8
-# More turns than any dataset has: the number would say nothing.
+# More turns than any dataset has (the largest has 12 million rollouts): the number would say nothing.
 MOST_TURNS = 1e9
 
 
@@ -74,8 +73,7 @@ class Clusters:
         return Clusters(np.vstack([self.sums, lost]), np.append(self.sizes, 1.0))
 
 
-@dataclass(frozen=True)
-class Studentized:
+class Studentized(NamedTuple):
     """The bootstrap distribution of (t* - t) / se*, from which a lower bound at any level follows."""
 
     means: Floats
@@ -98,15 +96,12 @@ def studentized(clusters: Clusters, resamples: int, seed: int, guard: bool = Tru
     Source: Davison & Hinkley 1997, 5.2; Cameron, Gelbach & Miller 2008 for clusters.
     """
     used = clusters.with_pseudo_turn() if guard and clusters.count < PSEUDO_TURN_BELOW else clusters
-    count, kinds = used.sums.shape
-    means, errors = used.means(), used.errors()
+    (count, kinds), means, errors = used.sums.shape, used.means(), used.errors()
     # Centred first, so that the squares below do not cancel: sums of S - t m, whose mean is 0.
-    centred = used.sums - means * used.sizes[:, None]
     sizes = used.sizes[:, None]
+    centred = used.sums - means * sizes
     moments = np.hstack([centred, centred**2, centred * sizes, sizes, sizes**2])
-    draw = np.random.default_rng(seed)
-    pivots = np.empty((resamples, kinds))
-    rows = max(1, BLOCK // count)
+    draw, pivots, rows = np.random.default_rng(seed), np.empty((resamples, kinds)), max(1, BLOCK // count)
     offsets = np.arange(rows)[:, None] * count
     for start in range(0, resamples, rows):
         size = min(rows, resamples - start)
@@ -178,20 +173,17 @@ def percentile_lower(values: ArrayLike, alpha: float, resamples: int, seed: int)
 
 
 def detectable(error: float, quantile: float, least: float, power: float = POWER) -> float:
-    """The smallest true mean that the gate accepts with probability `power` at this standard error.
+    """The smallest true mean that the gate accepts with probability `power` at this standard error, in its unit.
 
-    The bound must be above 0 (`quantile` errors under the mean, on the scale of the bound that is used) and the mean
-    itself at least `least`. Unit as `error`.
+    The bound, `quantile` errors under the mean, must be above 0 and the mean itself at least `least`.
     """
     spread = NormalDist().inv_cdf(power) * error
     return max(quantile * error + spread, least + spread)
 
 
 def turns_needed(turns: int, mean: float, error: float, quantile: float, power: float = POWER) -> int | None:
-    """Turns at which a true mean of `mean` would be told from 0 with probability `power`.
-
-    None where the mean is not above 0, or so little that no dataset holds as many turns (the largest has 12 million
-    rollouts). The error shrinks with the square root of the turns, as long as new turns come from new pull requests.
+    """Turns at which a true mean of `mean` would be told from 0 with probability `power`; None where it is not above 0,
+    or so little that no dataset holds as many turns. The error is taken to shrink with the square root of the turns.
     """
     if not mean > 0 or not np.isfinite(error):
         return None
@@ -215,15 +207,6 @@ def correlation(first: Floats, second: Floats) -> float:
     one, two = first[both] - first[both].mean(), second[both] - second[both].mean()
     spread = float(np.sqrt((one @ one) * (two @ two)))
     return float(one @ two) / spread if spread > 1e-12 else float("nan")
-
-
-def finite(value: Any) -> float | None:
-    """A float for a record, None for "no data" (NaN or infinite)."""
-    number = float(value)
-    return number if np.isfinite(number) else None
-
-
-# -- how far judges agree, and how many independent votes they are worth -----------------------------------------------
 
 
 def krippendorff_alpha(ratings: ArrayLike) -> float:
@@ -260,7 +243,7 @@ def effective_votes(judges: int, correlation_of_errors: float) -> float:
     Never more than there are judges; NaN where the correlation is.
     """
     if judges < 1 or np.isnan(correlation_of_errors):
-        return float(judges) if judges == 1 else float("nan")
+        return 1.0 if judges == 1 else math.nan
     return judges / (1 + (judges - 1) * min(max(correlation_of_errors, 0.0), 1.0))
 
 

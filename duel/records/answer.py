@@ -103,13 +103,11 @@ class Audit(Part):
     """
 
     text: str = ""
-    rests_on: str = ""
-    """Fingerprint of all that the findings rest on: text, history, pull request, settings, lists, program."""
+    rests_on: str = ""  # Fingerprint of all they rest on: text, history, pull request, settings, lists, program
     leaks: list[Leak] = Field(default_factory=list)
     leak_score: float = 0.0
     leaking: bool = False  # The score exceeds `[audit] leak_max`
-    reworded: bool = False
-    """The writer was asked again with its leaks named: the words are gone, the knowledge may be there."""
+    reworded: bool = False  # Asked again with its leaks named: the words are gone, the knowledge may be there
     auditor: str = ""  # The model that was asked which claims follow from nothing; "" where none was
     attempts: list[str] = Field(default_factory=list)  # Kinds of attempts to sway a judge
     minded: dict[str, str] = Field(default_factory=dict)  # What checks of other packages mind, by the check's name
@@ -118,8 +116,7 @@ class Audit(Part):
     contaminated: str = ""  # Which benchmark holds the pull request, in words; "" for none
     license: str | None = None
     license_refused: str = ""
-    duplicates_of: str = ""
-    """The stem of the turn that stands for its group of near-duplicates; "" where there is no other."""
+    duplicates_of: str = ""  # The stem of the turn that stands for its group of near-duplicates; "" for none
 
     def about(self, text: str) -> bool:
         return self.text == fingerprint(text)
@@ -157,8 +154,7 @@ class Made(Part):
     usage: dict[str, Any] = Field(default_factory=dict)
     finish_reason: str = ""
     at: str = ""
-    refine: Refinement | None = Field(None, exclude_if=lambda refine: refine is None)
-    """Of a rewrite (`duel refine`) alone; else not on disk."""
+    refine: Refinement | None = Field(None, exclude_if=lambda refine: refine is None)  # Of a rewrite alone
 
 
 class Selection(Part):
@@ -188,11 +184,9 @@ class Candidate(Part):
     text: str = ""  # "" for the chosen one
     made: Made | None = None  # None for a text from elsewhere
     audit: Audit | None = None
-    observed: Observed | None = None
-    """What its command did in a sandboxed checkout; None until `duel execute` has run it."""
+    observed: Observed | None = None  # What its command did; None until `duel execute` has run it
     chosen: bool = False
-    selection: Selection | None = Field(None, exclude_if=lambda selection: selection is None)
-    """None, and not on disk, where it is the only one of its side."""
+    selection: Selection | None = Field(None, exclude_if=lambda selection: selection is None)  # None for an only one
 
 
 class Answer(Record):
@@ -289,13 +283,11 @@ class Kept(Answer):
 
     format: str = "duel-kept/2"
     score: float | None = None
-    score_expected: float | None = None
-    """The score that a re-judge is expected to give: shrunk by the panel's reliability. DESIGN 4.9."""
+    score_expected: float | None = None  # What a re-judge is expected to give: shrunk by the reliability. DESIGN 4.9
     metrics: dict[str, float | None] = Field(default_factory=dict)
     reason: str = ""
     bucket_reason: str = ""
     mode: int = 2
     license: str = ""
     base_commit: str = ""
-    lineage: list[Promotion] = Field(default_factory=list)
-    """The rewrites that led to this challenger, oldest first; [] for the first challenger."""
+    lineage: list[Promotion] = Field(default_factory=list)  # The rewrites that led here, oldest first

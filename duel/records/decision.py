@@ -27,8 +27,7 @@ class JudgeFigures(Figures):
     parse_rate: float | None = None
     turns: int | None = None
     score: float | None = None
-    by_metric: dict[str, float | None] = Field(default_factory=dict)
-    """Dimension -> points, over the turns for which the judge counts."""
+    by_metric: dict[str, float | None] = Field(default_factory=dict)  # Dimension -> points
     flips: int | None = None
     flip_rate: float | None = None
     first_shown_lean: float | None = None
@@ -178,8 +177,7 @@ class Repeats(Figures):
     expected_other: float | None = None
     again_same: float | None = None
     again_other: float | None = None
-    confirmed: int | None = None
-    """Turns that had a second, independent look; the next two are its mean and the share that stayed final."""
+    confirmed: int | None = None  # Turns that had a second, independent look; then its mean, and the share still final
     confirmed_mean: float | None = None
     confirmed_share: float | None = None
 
@@ -231,8 +229,7 @@ class Verdict(Figures, Record):
     decision: str = "undecided"  # A `Decision`; a file from elsewhere may say anything
     gates: list[Gate] = Field(default_factory=list)
     why: list[str] = Field(default_factory=list)
-    people: People | None = None
-    """What people's votes say of the challenger and of the panel; None where nobody has voted."""
+    people: People | None = None  # What people's votes say of the challenger and of the panel
     mode: int = 2
     opponent: str = "king"
     challenger_score: float | None = None
@@ -293,14 +290,12 @@ class Verdict(Figures, Record):
     attempts: Attempts | None = None
     missing_votes: int | None = None
     left_out: dict[str, int] = Field(default_factory=dict)
-    writers: dict[str, list[str]] = Field(default_factory=dict)
-    """`opponent` and `challenger` -> the models that wrote them."""
+    writers: dict[str, list[str]] = Field(default_factory=dict)  # `opponent`, `challenger` -> their models
     calls: int | None = None
     tokens: dict[str, int] = Field(default_factory=dict)
     cost: float | None = None
     offline: bool = False
-    figures: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)
-    """What registered figures add: name -> rows {what, figure, meaning}."""
+    figures: dict[str, list[dict[str, Any]]] = Field(default_factory=dict)  # Registered ones: name -> rows
     made_with: dict[str, Any] = Field(default_factory=dict)
 
     @property

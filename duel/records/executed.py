@@ -17,14 +17,12 @@ class Observed(Part):
     printed: str = ""  # The next message as the dataset's harness would show it, cut by its rule
     changed: str = ""  # A diff of what the command changed, cut in the middle
     submits: bool = False  # True if the command ends the task; `changed` is then what the whole turn's history changed
-    faithful: float | None = None
-    """Share of the replayed observations that equal the recorded ones; null where nothing was to be replayed."""
+    faithful: float | None = None  # Share of the replayed observations that came back; null where nothing was replayed
     replayed: int = 0  # Commands of the history that were run first
     differs: list[int] = Field(default_factory=list)  # Which of them (from 0) printed something else than recorded
     executor: str = ""
     base: str = ""  # The commit that the checkout started at
-    plan: str = ""
-    """Fingerprint of what was run: the candidate's text, the history, the start, the back end and its limits."""
+    plan: str = ""  # Fingerprint of what was run: the text, the history, the start, the back end and its limits
 
     @property
     def reason(self) -> str:
@@ -63,8 +61,7 @@ class GuidedStep(Part):
     kind: str = ""  # Of `duel.guiding.supervised_loop.KINDS`; "" where the proposal was approved
     reason: str = ""
     suggestion: str = ""  # What the overseer said before the proposal because the agent was stuck
-    by: Literal["overseer", "rule", "nobody"] = "overseer"
-    """Whose ruling it is: "rule" for a proposal that is no well-formed turn, "nobody" where the agent acts alone."""
+    by: Literal["overseer", "rule", "nobody"] = "overseer"  # "rule": it is no well-formed turn; "nobody": alone
     action: str = ""  # The turn that ran; "" where the proposal was rejected
     outcome: Ran | None = None
 
@@ -79,8 +76,7 @@ class GuidedRun(Part):
     steps: list[GuidedStep] = Field(default_factory=list)
     outcome: str = ""  # "submitted", "max-steps" or "max-interventions"; "" while the run is not at its end
     resolved: bool | None = None  # Whether the issue's own tests pass; null where that is not known
-    solo_steps: list[GuidedStep] = Field(default_factory=list)
-    """The same task by the agent alone, where it is held out; so the next two."""
+    solo_steps: list[GuidedStep] = Field(default_factory=list)  # By the agent alone, if held out; so the next two
     solo_outcome: str = ""
     solo_resolved: bool | None = None
 
@@ -94,8 +90,7 @@ class Guided(GuidedRun, Record):
     base_commit: str = ""
     license: str = ""
     held_out: bool = False  # True: the task measures rounds, and no training row is made of it
-    opening: list[Message] = Field(default_factory=list)
-    """Instructions and issue, as the agent is given them at inference."""
+    opening: list[Message] = Field(default_factory=list)  # Instructions and issue, as at inference
     rounds: list[GuidedRun] = Field(default_factory=list)
 
     def every_round(self) -> list[GuidedRun]:

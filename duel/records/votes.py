@@ -78,19 +78,15 @@ class Score(Record):
     votes: list[Vote] = Field(default_factory=list)
     flips: int = 0  # Judges that preferred one side in one order and the other in the other
     stopped: bool = False  # The screen's first vote was too low to ask for the others
-    confirmed: float | None = None
-    """What a second, independent look at the pair gave (`validate.py --confirm`; votes in `score/_confirm/`)."""
+    confirmed: float | None = None  # What a second, independent look gave (`validate.py --confirm`; `score/_confirm/`)
     style: str = ""
     reason: str = ""
     evidence: str = ""
     """"shown": judges saw what the commands did; "same": both did the same, a draw in correctness by rule (a vote's
     `said` keeps what the judge said); else why not ("unfaithful"), "" where nothing was executed."""
-    attempts: list[dict[str, str]] = Field(default_factory=list)
-    """{side, kind}: what in a reply looks like an attempt to influence the judges."""
-    writers: dict[str, str] = Field(default_factory=dict)
-    """The models that wrote `opponent` and `challenger`; the reference turn's is not known."""
-    lengths: dict[str, Annotated[int, Field(le=MOST)]] = Field(default_factory=dict)
-    """Characters of `opponent`, `challenger` and the `history` before them."""
+    attempts: list[dict[str, str]] = Field(default_factory=list)  # {side, kind}: attempts to sway the judges
+    writers: dict[str, str] = Field(default_factory=dict)  # The models that wrote `opponent` and `challenger`
+    lengths: dict[str, Annotated[int, Field(le=MOST)]] = Field(default_factory=dict)  # In characters, `history` too
     made_with: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="before")
@@ -118,8 +114,7 @@ class PersonVote(Preference, Record):
     """One person's word on one pair. A skip has no values."""
 
     format: str = "duel-person-vote/1"
-    key: str = Field(min_length=1, max_length=64)
-    """Names this showing of this turn to this person: a later vote with the same key replaces the earlier one."""
+    key: str = Field(min_length=1, max_length=64)  # Names this showing: a later vote of one key replaces the earlier
     item: str = Field(min_length=1)  # The stem of the answer
     pair: str  # The fingerprint of the two texts that were compared
     skipped: str = ""  # Why the person would not say; "" for a vote
@@ -211,13 +206,11 @@ class People(Figures):
     panel_margin: float | None = None
     bias: float | None = None  # The panel's margin less people's
     bias_error: float | None = None
-    labels_needed: dict[str, int] = Field(default_factory=dict)
-    """Score points -> labels that decide such a lead, at the spread measured here."""
+    labels_needed: dict[str, int] = Field(default_factory=dict)  # Lead in points -> labels that decide it
     by_judge: list[PeopleFigure] = Field(default_factory=list)
     by_metric: list[PeopleFigure] = Field(default_factory=list)
     by_bucket: list[PeopleFigure] = Field(default_factory=list)
-    agreement: dict[str, float | None] = Field(default_factory=dict)
-    """Krippendorff's alpha among people by dimension, and `total`."""
+    agreement: dict[str, float | None] = Field(default_factory=dict)  # Krippendorff's alpha among people
     by_rater: list[RaterFigures] = Field(default_factory=list)
     confusion: list[ScoreBucketRow] = Field(default_factory=list)
     final_min: list[PeopleThreshold] = Field(default_factory=list)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -70,19 +70,59 @@ def panel_settings(settings: Settings, kind: Kind) -> Settings:
 
 
 @dataclass(frozen=True)
-class Rewrite:
+class Trial:
+    """One rewrite of `parent`, and what came of it. Points are None where votes are missing."""
+
     round: int
     candidate: Candidate
     parent: Candidate
+    refused: str = ""
+    coach: Score | None = None
+    held_out: Score | None = None
+    against_parent: float | None = None
+    control: float | None = None  # what the held-out judges gave the unchanged turn; None where it was not drawn
+
+    @property
+    def points(self) -> float | None:
+        return self.held_out.score if self.held_out is not None else None
+
+    @property
+    def decided(self) -> bool:
+        """True once every vote that decides is there: one that is missing leaves the turn open."""
+        return bool(self.refused) or None not in (self.points, self.against_parent)
+
+    @property
+    def settled(self) -> bool:
+        """True once nothing is left to ask, coaches included: a further round may start from here."""
+        return self.decided and bool(self.refused or self.coach)
+
+    @property
+    def better(self) -> bool:
+        """True where the held-out judges prefer it to the text it was rewritten from."""
+        return not self.refused and self.against_parent is not None and self.against_parent > 50
+
+    def promoted(self, settings: Settings) -> bool:
+        """True where it may stand in `final/`: high enough against the king, and better than its parent."""
+        return self.decided and self.better and (self.points or 0.0) >= settings.report.final_min
+
+    def promotion(self) -> Promotion:
+        assert self.held_out is not None and self.points is not None and self.against_parent is not None
+        return Promotion(
+            round=self.round,
+            parent=self.parent.id,
+            score=self.points,
+            against_parent=self.against_parent,
+            judges=list(dict.fromkeys(vote.judge for vote in self.held_out.votes)),
+        )
 
 
-def of_answer(answer: Answer) -> list[Rewrite]:
+def of_answer(answer: Answer) -> list[Trial]:
     """The rewrites that descend from the challenger that stands there now, round by round."""
     known, found = {fingerprint(answer.challenger): first_challenger(answer)}, []
     for candidate in answer.rewrites():
         refine = candidate.made.refine if candidate.made else None
         if refine is not None and refine.parent in known:
-            found.append(Rewrite(refine.round, candidate, known[refine.parent]))
+            found.append(Trial(refine.round, candidate, known[refine.parent]))
             known.setdefault(fingerprint(candidate.text), candidate)
     return found
 
@@ -91,7 +131,7 @@ def first_challenger(answer: Answer) -> Candidate:
     return answer.chosen("challenger") or Candidate(id="challenger-1", side="challenger", chosen=True)
 
 
-def refused(rewrite: Rewrite, answer: Answer, settings: Settings) -> str:
+def refused(rewrite: Trial, answer: Answer, settings: Settings) -> str:
     """Why a rewrite is not judged and never replaces its parent, as a slug; "" where it is."""
     audit, before = rewrite.candidate.audit, rewrite.parent.audit
     if audit is None or not audit.about(rewrite.candidate.text):
@@ -128,51 +168,6 @@ def _pair(kind: Kind, number: int, item: str, answer: Answer, settings: Settings
     return rubric.with_evidence(pair, parent.observed, child.observed) if observed else pair
 
 
-@dataclass(frozen=True)
-class Trial:
-    """One rewrite and what came of it. Points are None where votes are missing."""
-
-    rewrite: Rewrite
-    refused: str = ""
-    coach: Score | None = None
-    held_out: Score | None = None
-    against_parent: float | None = None
-    control: float | None = None  # what the held-out judges gave the unchanged turn; None where it was not drawn
-
-    @property
-    def points(self) -> float | None:
-        return self.held_out.score if self.held_out is not None else None
-
-    @property
-    def decided(self) -> bool:
-        """True once every vote that decides is there: one that is missing leaves the turn open."""
-        return bool(self.refused) or None not in (self.points, self.against_parent)
-
-    @property
-    def settled(self) -> bool:
-        """True once nothing is left to ask, coaches included: a further round may start from here."""
-        return self.decided and bool(self.refused or self.coach)
-
-    @property
-    def better(self) -> bool:
-        """True where the held-out judges prefer it to the text it was rewritten from."""
-        return not self.refused and self.against_parent is not None and self.against_parent > 50
-
-    def promoted(self, settings: Settings) -> bool:
-        """True where it may stand in `final/`: high enough against the king, and better than its parent."""
-        return self.decided and self.better and (self.points or 0.0) >= settings.report.final_min
-
-    def promotion(self) -> Promotion:
-        assert self.held_out is not None and self.points is not None and self.against_parent is not None
-        return Promotion(
-            round=self.rewrite.round,
-            parent=self.rewrite.parent.id,
-            score=self.points,
-            against_parent=self.against_parent,
-            judges=list(dict.fromkeys(vote.judge for vote in self.held_out.votes)),
-        )
-
-
 def standing(trials: list[Trial]) -> list[Trial]:
     """The rewrites that each beat the text before them: the last one's text is where the next round starts."""
     return [trial for trial in trials if trial.better]
@@ -193,12 +188,10 @@ class RefiningPanels:
 
     def panel(self, kind: Kind | None = None, number: int = 0) -> Panel:
         """Those who compare as `kind` in round `number`; without a kind the duel's own panel."""
-        asked = contest(kind, number) if kind else DUEL
+        asked, stage = contest(kind, number) if kind else DUEL, self.stage
         if asked.name not in self._panels:
-            settings = panel_settings(self.stage.settings, kind) if kind else self.stage.settings
-            self._panels[asked.name] = Panel(
-                Stage("refine", self.stage.workspace, settings, again=self.stage.again), asked
-            )
+            settings = panel_settings(stage.settings, kind) if kind else stage.settings
+            self._panels[asked.name] = Panel(Stage("refine", stage.workspace, settings, again=stage.again), asked)
         return self._panels[asked.name]
 
     def score(self, path: Path, answer: Answer, kind: Kind | None = None, number: int = 0) -> Score | None:
@@ -218,10 +211,12 @@ class RefiningPanels:
             found = {kind: self.score(path, answer, kind, rewrite.round) for kind in KINDS}
             parent, control = (score.score if (score := found[kind]) else None for kind in ("parent", "control"))
             if reason := refused(rewrite, answer, self.stage.settings):
-                trials.append(Trial(rewrite, reason, control=control))
+                trials.append(replace(rewrite, refused=reason, control=control))
                 continue
             same = answer.text_of(rewrite.parent).strip() == rewrite.candidate.text.strip()
-            trials.append(Trial(rewrite, "", found["coach"], found["king"], 50.0 if same else parent, control))
+            coach, against = found["coach"], 50.0 if same else parent
+            told = replace(rewrite, coach=coach, held_out=found["king"], against_parent=against, control=control)
+            trials.append(told)
         return trials
 
     def jobs(self, rounds: Mapping[Path, int]) -> Iterator[OpenPair]:
@@ -252,7 +247,7 @@ class RefineRounds:
 
     def add(self, instance_id: str, trials: Sequence[Trial]) -> None:
         for trial in trials:
-            self.rounds.setdefault(trial.rewrite.round, []).append((instance_id, trial))
+            self.rounds.setdefault(trial.round, []).append((instance_id, trial))
 
     def summary(self) -> list[dict[str, Any]]:
         """A row for each round, as plain data; shares and points, null where there is no data."""
@@ -316,7 +311,7 @@ def looks_of_rounds(workspace: Workspace, settings: Settings) -> list[dict[str, 
         trials, parent = [trial for _, trial in found.rounds[row["round"]]], row["against_parent"]
         if row["helped"] is None:
             continue
-        models = sorted({trial.rewrite.candidate.made.model for trial in trials if trial.rewrite.candidate.made})
+        models = sorted({trial.candidate.made.model for trial in trials if trial.candidate.made})
         rows.append(
             {
                 "challenger": short_hash(["refine", row["round"], models]),

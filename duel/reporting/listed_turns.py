@@ -81,7 +81,7 @@ class Judged:
 
     def kept(self) -> Answer:
         """The answer as a bucket keeps it."""
-        return self.answer.with_challenger(self.lineage[-1].rewrite.candidate) if self.lineage else self.answer
+        return self.answer.with_challenger(self.lineage[-1].candidate) if self.lineage else self.answer
 
 
 class NotOfThisVerdict(ItemError):
@@ -118,7 +118,7 @@ class Reader:
                 judged.lineage, last = line, line[-1]
                 told = f"held-out judges give {last.points:.1f}, and {last.against_parent:.1f} against its parent"
                 turn.bucket, turn.why, turn.rewritten = "final", f"refined: {told}", True
-                audit = last.rewrite.candidate.audit
+                audit = last.candidate.audit
                 turn.duplicates_of = audit.duplicates_of if audit else ""
         return judged
 

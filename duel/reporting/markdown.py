@@ -7,10 +7,10 @@ from typing import Any
 from urllib.parse import quote
 
 from duel.records import DIMENSIONS, Verdict
+from duel.reporting.charts import Drawing
 from duel.reporting.listed_turns import ListedTurn
 from duel.reporting.parts import Outside, ReportPart, Table
 from duel.reporting.report_sections import gates
-from duel.reporting.svg import Drawing
 from duel.reporting.wording import code, count, points, prose, score
 
 BANNER = (

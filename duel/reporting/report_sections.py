@@ -15,6 +15,7 @@ from duel.reporting.wording import NO_DATA, count, delta_points, known, plain, p
 SHARES, POINTS = {"parsed_fraction", "leak_fraction"}, {"margin", "people_margin"}
 DELTAS = {"lcb", "people_lcb", "missing_votes", "people_missing"}
 MEANING = ("what", "figure", "meaning")
+SAID = {"turns", "minimum detectable margin", "noise floor", "chance of a false accept by now"}  # on a terminal too
 
 
 def sections(verdict: Verdict, summary: dict[str, Any], costs: Mapping[str, SourceCounts]) -> list[ReportPart]:
@@ -283,32 +284,26 @@ def _people_threshold(people: People) -> ReportPart:
 
 
 def say_verdict(verdict: Verdict, path: Path) -> None:
-    """Print the verdict in a few lines for the person who watches."""
-    v, repeats, looks = verdict, verdict.repeats, verdict.looks
-    say(f"\n{'OFFLINE, stand-in judges: ' if v.offline else ''}{v.decision.upper()}")
-    for name, *figures in gates(v).rows:
+    """Print the verdict for the person who watches: its gates and reasons, and the figures that limit it."""
+    say(f"\n{'OFFLINE, stand-in judges: ' if verdict.offline else ''}{verdict.decision.upper()}")
+    for name, *figures in gates(verdict).rows:
         say(f"  {printable(name):<48} {figures[0]:>12}  {figures[1]:>10}  {figures[2]}")
-    for sentence in v.why:
+    for sentence in verdict.why:
         say(f"  {sentence}")
-    say(
-        f"  {v.parsed:,} of {v.turns:,} turns parsed, {v.clusters:,} {units(v)}; by score final"
-        f" {v.buckets['final']:,}, refined {v.buckets['refined']:,}, defeat {v.buckets['defeat']:,}"
-    )
-    if v.minimum_detectable_margin is not None:
-        smallest = f"{v.minimum_detectable_margin:.1f} points (power {v.power:g})"
-        say(f"  the smallest margin that this many turns can tell: {smallest}")
-    if v.noise_floor:
-        say(f"  noise alone: {points(v.noise_floor.margin)}; real: {points(v.margin)}")
+    by_score = ", ".join(f"{name} {verdict.buckets[name]:,}" for name in ("final", "refined", "defeat"))
+    say(f"  {verdict.clusters:,} {units(verdict)}; by score {by_score}")
+    for name, figure, meaning in certainty(verdict).tables[0].rows:
+        if name in SAID and figure != NO_DATA:
+            say(f"  {printable(f'{name}: {figure}, {meaning}')}")
+    repeats = verdict.repeats
     if repeats and repeats.final and repeats.again_same is not None:
         say(
             f"  of {repeats.final:,} final turns the same panel would make {repeats.again_same:.0%} final again:"
             f" mean {repeats.final_mean:.1f}, expected {repeats.expected_same:.1f}"
         )
-    for judge in v.canary.judges if v.canary else ():
+    for judge in verdict.canary.judges if verdict.canary else ():
         moved = f"moved by {points(judge.margin)}, {judge.moved} of {judge.turns} turns"
         say(f"  canary, {printable(judge.judge)}: {moved}")
-    if looks and (looks.total or 0) > 1:
-        say(f"  look {looks.total} in this workspace: chance of a false accept by now {looks.false_accept_chance:.0%}")
-    if v.missing_votes:
-        say(f"  {v.missing_votes:,} votes are missing; run the same command again to ask for them")
+    if verdict.missing_votes:
+        say(f"  {verdict.missing_votes:,} votes are missing; run the same command again to ask for them")
     say(f"  all of it: {path}")

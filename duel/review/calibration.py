@@ -117,51 +117,39 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
     scope = f"for these {raters} raters; `lcb_raters` is the bound for people like them"
     if raters < RATERS_FOR_PEOPLE:
         scope = f"for {'this rater' if raters == 1 else 'these two raters'} only; three or more speak for others"
-    known: dict[str, Any] = {
-        "labels": phases.labels,
-        "clusters": phases.labeled_clusters,
-        "raters": raters,
-        "scope": scope if raters else "nobody has voted",
-        "panel_margin": MARGIN * panel.mean() if len(panel) else None,
-        "labels_needed": {f"{lead:g}": estimator.labels_needed(lead, spread) for lead in LEADS},
-        "set_aside": dict(sorted(labeled.set_aside.items())),
-    }
+    known: dict[str, Any] = {"labels": phases.labels, "clusters": phases.labeled_clusters, "raters": raters}
+    known |= {"scope": scope if raters else "nobody has voted"}
+    known |= {"panel_margin": MARGIN * panel.mean() if len(panel) else None}
+    known |= {"labels_needed": {f"{lead:g}": estimator.labels_needed(lead, spread) for lead in LEADS}}
+    known |= {"set_aside": dict(sorted(labeled.set_aside.items()))}
     if not phases.labels:
         return People(**known)
     alpha, report, said = settings.duel.gate_alpha, settings.report, labeled.said
     lcb, bias, mean_of_people = phases.lower(alpha), phases.bias(), phases.people()
-    people_by_metric, preferred, points = mean(said, axis=1) - 0.5, winner(people + 0.5), 100 * (panel + 0.5)
+    undecided = phases.labeled_clusters < settings.review.labels_min or math.isnan(lcb)
+    known |= {"decision": "undecided" if undecided else "ahead" if lcb > 0 else "not-shown", "lcb": lcb}
+    known |= {"margin": MARGIN * mean_of_people.mean, "margin_alone": MARGIN * phases.people(0.0).mean}
+    known |= {"lcb_alone": phases.lower(alpha, slope=0.0), "slope": mean_of_people.slope}
+    known |= {"lcb_raters": rater_bound(labeled.by_person, panel, labeled.chance, phases, alpha)}
+    known |= {"bias": MARGIN * bias.mean, "bias_error": MARGIN * bias.half_width()}
+    preferred, points = winner(people + 0.5), 100 * (panel + 0.5)
+    won = np.where(np.isnan(people), np.nan, preferred > 0)
     final, lost, every = points >= report.final_min, points < report.defeat_min, np.ones(len(points), dtype=bool)
     buckets = {"final": final, "refined": ~lost & ~final, "defeat": lost}
+    by_metric = zip(DIMENSIONS, (labeled.panel_by_metric - 0.5).T, (mean(said, axis=1) - 0.5).T, strict=True)
     agreement = {name: krippendorff_alpha(said[:, :, i]) for i, name in enumerate(DIMENSIONS)}
-    undecided = phases.labeled_clusters < settings.review.labels_min or math.isnan(lcb)
+    agreement["total"] = krippendorff_alpha(winner(labeled.by_person + 0.5))
+    # Within a bucket the panel hardly differs, so that agreement beyond chance says nothing.
+    by_bucket = [_figure(labeled, name, panel, people, among) for name, among in buckets.items()]
     return People(
         **known,
-        decision="undecided" if undecided else "ahead" if lcb > 0 else "not-shown",
-        margin=MARGIN * mean_of_people.mean,
-        lcb=lcb,
-        margin_alone=MARGIN * phases.people(0.0).mean,
-        lcb_alone=phases.lower(alpha, slope=0.0),
-        lcb_raters=rater_bound(labeled.by_person, panel, labeled.chance, phases, alpha),
-        slope=mean_of_people.slope,
-        bias=MARGIN * bias.mean,
-        bias_error=MARGIN * bias.half_width(),
         by_judge=[_figure(labeled, name, labeled.judged[:, i], people, every) for i, name in enumerate(labeled.judges)],
-        by_metric=[
-            _figure(labeled, name, labeled.panel_by_metric[:, i] - 0.5, people_by_metric[:, i], every)
-            for i, name in enumerate(DIMENSIONS)
-        ],
-        # Within a bucket the panel hardly differs, so that agreement beyond chance says nothing.
-        by_bucket=[
-            _figure(labeled, name, panel, people, among).model_copy(update={"alpha": None})
-            for name, among in buckets.items()
-        ],
-        agreement=agreement | {"total": krippendorff_alpha(winner(labeled.by_person + 0.5))},
+        by_metric=[_figure(labeled, name, of_panel, of_people, every) for name, of_panel, of_people in by_metric],
+        by_bucket=[figure.model_copy(update={"alpha": None}) for figure in by_bucket],
+        agreement=agreement,
         by_rater=[_rater(labeled, number, name) for number, name in enumerate(labeled.raters)],
         confusion=_confusion(points, preferred, settings),
-        final_min=agreed_thresholds(
-            points, np.where(np.isnan(people), np.nan, preferred > 0), 1 / labeled.chance, alpha
-        ),
+        final_min=agreed_thresholds(points, won, 1 / labeled.chance, alpha),
         differ=_differ(labeled),
     )
 
@@ -191,17 +179,10 @@ def _figure(labeled: Labeled, name: str, panel: Floats, people: Floats, among: F
     phases = Phases.of(panel, people, labeled.chance[there], labeled.clusters[there])
     if phases.labels < 3:
         return PeopleFigure(name=name, labels=phases.labels)
-    bias = phases.bias()
-    return PeopleFigure(
-        name=name,
-        labels=phases.labels,
-        panel=MARGIN * panel.mean(),
-        people=MARGIN * phases.people().mean,
-        bias=MARGIN * bias.mean,
-        error=MARGIN * bias.half_width(),
-        agreement=same_winner(panel + 0.5, people + 0.5),
-        alpha=krippendorff_alpha(winner(np.stack([panel, people], axis=1) + 0.5)),
-    )
+    bias, both = phases.bias(), winner(np.stack([panel, people], axis=1) + 0.5)
+    told = {"panel": MARGIN * panel.mean(), "people": MARGIN * phases.people().mean, "bias": MARGIN * bias.mean}
+    told |= {"agreement": same_winner(panel + 0.5, people + 0.5), "alpha": krippendorff_alpha(both)}
+    return PeopleFigure(name=name, labels=phases.labels, error=MARGIN * bias.half_width(), **told)
 
 
 def _confusion(points: Floats, preferred: Floats, settings: Settings) -> list[ScoreBucketRow]:

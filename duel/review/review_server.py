@@ -6,13 +6,13 @@ served page may send votes to the server it came from, which answers its own hos
 """
 
 import base64
+import contextlib
 import hmac
 import logging
 import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from threading import Lock, Thread
@@ -23,7 +23,7 @@ import orjson
 from duel import prompts
 from duel.errors import DuelError, WorkspaceError
 from duel.records import DIMENSIONS, PersonVote
-from duel.reporting import page_file, svg
+from duel.reporting import charts, page_file
 from duel.reporting.page import policy
 from duel.review.ballots import Ballot, BallotBox, Taken
 
@@ -47,7 +47,7 @@ def page(ballots: Sequence[Ballot], votes: Sequence[PersonVote], rater: str, sec
 
     `votes` are those that are saved already: the page goes on behind them.
     """
-    style = svg.page_colours(COLORS) + _own("ballot.css")
+    style = charts.page_colours(COLORS) + _own("ballot.css")
     script = "(() => {\n'use strict';\n" + "".join([*map(page_file, SHARED_SCRIPTS), *map(_own, SCRIPTS)]) + "})();\n"
     content = policy(style, script) + ("; connect-src 'self'" if post else "")
     for limit in MESSAGE_LIMITS[:1] if post else MESSAGE_LIMITS:
@@ -66,19 +66,24 @@ def _data(
     messages: dict[tuple[str, str], int] = {}
     histories: dict[str, list[int]] = {}
     items, saved = [], {}
+
+    def shortened(text: str) -> str:
+        start, *rest = _cut(text, LONGEST_REPLY)
+        return f"{start}\n[{rest[0]:,} characters are not on this page]\n{rest[1]}" if rest else str(start)
+
     for ballot in ballots:
         if ballot.showing.item not in histories:
             said = [(message.role, message.content) for message in ballot.pair.history]
             histories[ballot.showing.item] = [messages.setdefault(one, len(messages)) for one in said]
         item = {"id": ballot.id, "pair": ballot.pair_id, "history": [*histories].index(ballot.showing.item)}
         shown = {"texts": ballot.texts, "observed": ballot.observed or ()}
-        items.append(item | {name: [_shortened(one) for one in two] for name, two in shown.items() if two})
+        items.append(item | {name: [*map(shortened, two)] for name, two in shown.items() if two})
         if vote := by_key.get(ballot.key):  # as the page made it
             told = {"pair": ballot.pair_id, "rater": vote.rater, "choices": ballot.choices(vote)}
-            saved[ballot.id] = told | {name: getattr(vote, name) for name in ("skipped", "reason", "seconds", "at")}
+            saved[ballot.id] = told | vote.model_dump(include={"skipped", "reason", "seconds", "at"})
     return {
         # One name a person and workspace: votes in a browser outlive a page that is made anew.
-        "page": hmac.digest(secret, f"review-page\0{rater}".encode(), "sha256").hex()[:16],
+        "page": _keyed(secret, "page", rater).hex()[:16],
         "rater": rater,
         "post": post,
         "dimensions": dimensions(),
@@ -89,23 +94,20 @@ def _data(
     }
 
 
+def _keyed(secret: bytes, what: str, rater: str) -> bytes:
+    return hmac.digest(secret, f"review-{what}\0{rater}".encode(), "sha256")
+
+
 def _cut(text: str, limit: int) -> list[Any]:
     """[text], or [start, characters left out, end] of one that is longer than `limit`."""
-    if len(text) <= limit:
-        return [text]
     half = limit // 2
-    return [text[:half], len(text) - 2 * half, text[-half:]]
-
-
-def _shortened(text: str) -> str:
-    start, *rest = _cut(text, LONGEST_REPLY)
-    return f"{start}\n[{rest[0]:,} characters are not on this page]\n{rest[1]}" if rest else str(start)
+    return [text] if len(text) <= limit else [text[:half], len(text) - 2 * half, text[-half:]]
 
 
 def dimensions() -> list[dict[str, str]]:
     """What people are asked, in the words that the judges are asked in."""
-    rubric = prompts.load("rubric").text
-    told = re.findall(r"^(\w+): (.+)\n  high: (.+)\n  low: (.+)$", rubric, re.MULTILINE)
+    words = r"^(\w+): (.+)\n  high: (.+)\n  low: (.+)$"
+    told = re.findall(words, prompts.load("rubric").text, re.MULTILINE)
     return [dict(zip(("name", "ask", "high", "low"), words, strict=True)) for words in told if words[0] in DIMENSIONS]
 
 
@@ -129,10 +131,10 @@ SILENT_SECONDS = 30.0  # a connection that says nothing for so long is closed
 
 def token_of(secret: bytes, rater: str) -> str:
     """The secret part of the page's path: other pages in the same browser cannot guess it."""
-    return hmac.digest(secret, f"review-token\0{rater}".encode(), "sha256").hex()[:32]
+    return _keyed(secret, "token", rater).hex()[:32]
 
 
-@contextmanager
+@contextlib.contextmanager
 def serving(
     box: BallotBox, make_page: Callable[[str], bytes], rater: str, port: int | None, heard: Callable[[Taken], None]
 ) -> Iterator[str]:
@@ -142,11 +144,10 @@ def serving(
     """
     secret = box.workspace.secret()
     # Always the same, so that votes in the browser reach a server that was restarted.
-    drawn = hmac.digest(secret, f"review-port\0{rater}".encode(), "sha256")
-    chosen = FIRST_PORT + int.from_bytes(drawn[:4], "big") % PORTS if port is None else port
-    token = token_of(secret, rater)
-    kind = type("Handler", (_Handler,), {"box": box, "make_page": staticmethod(make_page), "token": token})
-    kind.heard, kind.writing = staticmethod(heard), Lock()  # type: ignore[attr-defined]
+    drawn = int.from_bytes(_keyed(secret, "port", rater)[:4], "big")
+    chosen, token = FIRST_PORT + drawn % PORTS if port is None else port, token_of(secret, rater)
+    told = {"box": box, "make_page": staticmethod(make_page), "heard": staticmethod(heard), "writing": Lock()}
+    kind = type("Handler", (_Handler,), told | {"token": token})
     try:
         server = _Loopback((HOST, chosen), kind)
     except OSError as error:
@@ -188,17 +189,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if not self._is_ours("/votes"):
             return
-        length = self.headers.get("Content-Length", "")
+        length, rows = self.headers.get("Content-Length", ""), None
         # Another site's page may not send JSON without asking first, and is not answered when it asks.
         if self.headers.get_content_type() != "application/json" or not length.isdecimal():
             self._reply(415)
         elif int(length) > MOST_BYTES:
             self._reply(413)
         else:
-            try:
+            with contextlib.suppress(ValueError):
                 rows = orjson.loads(self.rfile.read(int(length)))
-            except ValueError:
-                rows = None
             if isinstance(rows, list):
                 self._take(rows)
             else:

@@ -26,8 +26,8 @@ from duel.exports.example import Division, Dropped, Example, Handover
 from duel.exports.formats import Format
 from duel.exports.lengths import Measure
 from duel.processes import spread
-from duel.scaling import diversity, row_checks
-from duel.scaling.near_copies import Bands
+from duel.scaling import likeness, row_checks
+from duel.scaling.likeness import Bands
 from duel.scaling.row_checks import FACETS, ReadBatch, RowFacts, digest
 from duel.scaling.scaled_rows import ScaledRow, home, source_files
 from duel.settings import Settings
@@ -235,11 +235,11 @@ def _statistics(chosen: Sequence[RowFacts]) -> dict[str, Any]:
 
 def _diversity(spool: Spool, rows: Sequence[RowFacts]) -> dict[str, Any]:
     synthetic = [row for row in rows if row.facets[0] == "synthetic"]
-    sample = spool.part(sorted(synthetic, key=lambda row: digest(row.id.encode()))[: diversity.SAMPLE])
+    sample = spool.part(sorted(synthetic, key=lambda row: digest(row.id.encode()))[: likeness.SAMPLE])
     if not sample:
         return {}
-    found = diversity.figures([sample.row(place) for place in range(len(sample))])
-    missed = diversity.missed(found)
+    found = likeness.figures([sample.row(place) for place in range(len(sample))])
+    missed = likeness.missed(found)
     warning = f"The synthetic requests are less varied than real ones: {'; '.join(missed)}."
     return {"diversity": {"sample": len(sample), **found}, "warnings": [warning] if missed else []}
 

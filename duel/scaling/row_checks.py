@@ -30,7 +30,7 @@ from duel.history import estimate_tokens
 from duel.processes import spread
 from duel.scaling import code_pairs, refused_commands
 from duel.scaling.agent_tools import validators
-from duel.scaling.near_copies import bands_of
+from duel.scaling.likeness import bands_of
 from duel.scaling.scaled_rows import Kind, ScaledRow
 from duel.settings import Settings
 

@@ -46,10 +46,6 @@ class Running:
                 self.out[one.id] = Selection(outcome="same", to=other)
         self.left = [one for one in self.left if one.id not in self.out]
 
-    def did(self, one: Candidate) -> Hashable:
-        """What a candidate does: by what was executed, else by its parsed command."""
-        return done(one.observed) or words(self.answer.text_of(one))
-
 
 def pool(answer: Answer, side: Side) -> list[Candidate]:
     """The candidates to choose among; [] where there is nothing to choose: fewer than two, or a turn refined since."""
@@ -110,12 +106,16 @@ def _commonest(race: Running) -> None:
 
     A majority is right more often than one only where a writer is right more often than not; so a tie keeps both.
     """
-    if race.side != "king":
-        return
-    counted = [one for one in race.all if one.id not in race.out or race.out[one.id].outcome == "same"]
-    groups = Counter(map(race.did, counted))
-    race.keep({one.id: "outnumbered" for one in race.left if groups[race.did(one)] < max(groups.values())})
-    race.merge(race.did)
+
+    def did(one: Candidate) -> Hashable:
+        """By what was executed, else by its parsed command."""
+        return done(one.observed) or words(race.answer.text_of(one))
+
+    if race.side == "king":
+        counted = [one for one in race.all if one.id not in race.out or race.out[one.id].outcome == "same"]
+        groups = Counter(map(did, counted))
+        race.keep({one.id: "outnumbered" for one in race.left if groups[did(one)] < max(groups.values())})
+        race.merge(did)
 
 
 def words(text: str) -> Hashable:
@@ -138,8 +138,7 @@ async def knockout(
     n - 1 duels find the best of n as well as all pairs do (within 0.02 standard deviations, simulated).
     `duel` says whether its second contender won; on a tie the first goes on. An odd one out passes to the next round.
     """
-    lost = []
-    left = list(contenders)
+    lost, left = [], list(contenders)
     while len(left) > 1:
         pairs = list(zip(left[::2], left[1::2], strict=False))
         found = await asyncio.gather(*(duel(first, second) for first, second in pairs))

@@ -1,7 +1,4 @@
-"""Which candidates become prompts: the checks of each pull request, a next one where one is left out, and the account.
-
-The account of a draw, on the screen and in report/sampling.json, says from what it is, what was left out, and why.
-"""
+"""Which candidates become prompts: the checks of each, a next one where one is left out; and the account of it."""
 
 import re
 from collections import Counter
@@ -135,10 +132,7 @@ def choose(pool: Pool, settings: Settings, pulls: Pulls | None, benchmarks: Benc
 
 
 def refusal(turn: DrawnTurn, head: Head | None, settings: Settings, benchmarks: Benchmarks) -> tuple[str, str]:
-    """(reason, detail) for a turn that must stay out, ("", "") for one that may stay.
-
-    A turn without a pull request serves only where king and reference are compared (mode 1).
-    """
+    """(reason, detail) for a turn that must stay out, ("", "") for one that may stay; mode 1 needs no pull request."""
     if head is None and settings.duel.mode == 2:
         return "no-pull-request", "the pull requests hold no row of this id"
     task = next((message.content for message in turn.said() if message.role == "user"), "")

@@ -1,10 +1,7 @@
-"""What prompt.py leaves behind: prompts, pull requests, two pages, the mark that it is done; and what older draws left.
+"""What prompt.py leaves behind, last the mark that it is done, and what becomes of the files of older draws.
 
-The mark names what the prompts were made with and a hash of every file, so that a rerun with the same settings has
-nothing to do, and a file that was cut or edited since is noticed. Turns that an older draw shares with the new one keep
-their files, the others go to `attic/`: a turn is known by its pull request, its row in the dataset and its place in the
-rollout, whatever its file is called. The attic holds whole answers and scores under their old names and a hash of the
-turn; a later draw that has the turn again takes them back. Every step can be repeated after a kill.
+A rerun with the same settings has nothing to do; a file that was cut or edited since is noticed by its hash in the
+mark.
 """
 
 import hashlib
@@ -28,8 +25,7 @@ from duel.settings import Settings
 from duel.sources.parquet_tables import ParquetTable
 from duel.workspace import PROMPTS_PER_FILE, Workspace
 
-# Part of the fingerprint: raise it whenever the draw or its records change.
-VERSION = 1
+VERSION = 1  # part of the fingerprint: raise it whenever the draw or its records change
 TURN_FILES = ("prompt", "commit")
 """Folders with something of each turn: once their files are known to be whole, none is read to see whether it is."""
 _PAGE = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE

@@ -1,7 +1,7 @@
 """A table in parquet files, wherever it lies: in a local file, folder or glob, or on the Hub at a pinned commit.
 
-On the Hub `huggingface_hub` does the work (cache, resuming, `HF_ENDPOINT`); what is added here is patience with 429s,
-errors in this project's words, and a line for whoever watches.
+On the Hub `huggingface_hub` does the work (cache, resuming, `HF_ENDPOINT`); added are patience with 429s and plain
+words.
 """
 
 import fnmatch
@@ -67,20 +67,19 @@ class LocalTable:
         return sum(footer(path, name).rows for name, path in self.paths.items())
 
 
+@dataclass
 class HubTable:
     """Files of a dataset at one commit. Making the object imports the client and asks nothing of the Hub."""
 
-    def __init__(
-        self,
-        workspace: Workspace,
-        name: str,
-        asked: str = "",
-        pattern: str = "*.parquet",
-        *,
-        again: bool = False,
-        sleep: Callable[[float], None] = time.sleep,
-        cache: Path | None = None,
-    ) -> None:
+    workspace: Workspace
+    name: str
+    asked: str = ""
+    pattern: str = "*.parquet"
+    again: bool = False
+    sleep: Callable[[float], None] = time.sleep
+    cache: Path | None = None
+
+    def __post_init__(self) -> None:
         # Both are read when the client is imported; a user's own choice stands.
         os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
         if not sys.stderr.isatty():
@@ -89,17 +88,13 @@ class HubTable:
         from huggingface_hub.utils import logging
 
         # The client reads it once, when it is imported; the last word is the environment of this run.
-        huggingface_hub.constants.HF_HUB_OFFLINE = hub_is_off(workspace.root)
+        root = self.workspace.root
+        huggingface_hub.constants.HF_HUB_OFFLINE = hub_is_off(root)
         huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
         logging.get_logger().setLevel("ERROR")  # what it warns of is said here once, in plain words
-        self.workspace, self.name, self.asked, self.pattern = workspace, name, asked, pattern
-        self.again, self.cache = again, cache
-        self.api = huggingface_hub.HfApi(
-            endpoint=environment("HF_ENDPOINT", workspace.root).rstrip("/") or None,
-            token=hub_token(workspace.root) or None,
-            library_name="duel-curation",
-        )
-        huggingface_hub.set_client_factory(partial(_patient_client, sleep))
+        endpoint, token = environment("HF_ENDPOINT", root).rstrip("/") or None, hub_token(root) or None
+        self.api = huggingface_hub.HfApi(endpoint=endpoint, token=token, library_name="duel-curation")
+        huggingface_hub.set_client_factory(partial(_patient_client, self.sleep))
 
     @cached_property
     def revision(self) -> str:
@@ -173,7 +168,7 @@ def open_table(
         raise SourceError("no parquet file is there", where=spec, hint=hint)
     if offline:
         raise SourceError("not a local file, and the Hub is not asked offline", where=spec)
-    return HubTable(workspace, spec, revision, pattern, again=again)
+    return HubTable(workspace, spec, revision, pattern, again)
 
 
 def from_command_line(spec: str | None) -> str | None:
@@ -185,10 +180,7 @@ def from_command_line(spec: str | None) -> str | None:
 
 @contextmanager
 def opened(path: Path, shown: str, buffer_bytes: int = 0) -> Iterator[Any]:
-    """The `pyarrow.parquet.ParquetFile`. Raises SourceError where it cannot be read, here or within the body.
-
-    `shown` is its name in messages; with `buffer_bytes` a column chunk is read in pieces of this size.
-    """
+    """The `ParquetFile`, named `shown` in messages. Raises SourceError where it cannot be read, here or in the body."""
     import pyarrow
     import pyarrow.parquet as pq
 
@@ -254,11 +246,7 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float:
 
 
 def _patient_client(sleep: Callable[[float], None]) -> Any:
-    """A client whose every request waits out 429s: one place for metadata, trees and files alike.
-
-    The client's own retries differ from call to call (none for a revision, five for a file) and say nothing a user can
-    read.
-    """
+    """A client whose every request waits out 429s: its own retries differ from call to call and say nothing useful."""
     from huggingface_hub.utils._http import default_client_factory
 
     client = default_client_factory()

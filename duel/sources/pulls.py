@@ -1,7 +1,6 @@
 """Pull requests out of parquet files, looked up by instance id: what is not wanted is never made a Python value.
 
-Where an `instance_id` repeats, the last row counts (files in the order of their names, then rows), as it did for the
-builder of the trajectories.
+Of a repeated `instance_id` the last row counts (files by name, then rows), as for the builder of the trajectories.
 """
 
 import re
@@ -22,6 +21,9 @@ from duel.sources.parquet_tables import ParquetTable, footer, opened, texts
 
 NEEDED = ("instance_id", "repo", "base_commit", "problem_statement", "patch")
 OPTIONAL = ("pull_number", "pr_description", "test_patch", "license", "created_at")
+# The fields of a record, by the columns that they are in.
+FIELDS = {name: name for name in ("instance_id", "repo", "patch", "test_patch", "license", "created_at")}
+FIELDS |= {"commit": "base_commit", "issue": "problem_statement", "description": "pr_description"}
 # Columns whose types vary between uploads (list, struct or JSON string); they survive in the record under their names.
 EXTRAS = tuple("hints_text interface FAIL_TO_PASS PASS_TO_PASS install_config meta image_name docker_image".split())
 # Wanted rows that are in memory at a time: of 50 KB each, 10 MB. A row group is read once for every so many.
@@ -63,18 +65,10 @@ class Pulls:
             # The pull request's number, else the one that an id such as `owner__repo-123` ends on, as 64 bits hold it.
             number = told["pull_number"] or told["instance_id"].rpartition("-")[2]
             yield Commit(
-                instance_id=told["instance_id"],
-                repo=told["repo"],
                 pull_number=int(number) if len(number) < 19 and number.strip().isdecimal() else None,
-                commit=told["base_commit"],
-                issue=told["problem_statement"],
-                description=told["pr_description"],
                 files=changed_files(told["patch"], told["test_patch"]),
-                patch=told["patch"],
-                test_patch=told["test_patch"],
-                license=told["license"],
-                created_at=told["created_at"],
                 source=source,
+                **{name: told[column] for name, column in FIELDS.items()},
                 **{name: _plain(row[name]) for name in EXTRAS if row.get(name) is not None},
             )
 
@@ -127,10 +121,7 @@ class Pulls:
 
 
 def _taken(file: Any, group: int, column: str, rows: Sequence[int]) -> list[Any]:
-    """One column's values in these rows of a row group, undecoded.
-
-    A column at a time: its pages are all in memory, 60 MB where those of all columns took 104 MB.
-    """
+    """One column's values in these rows, undecoded: its pages are in memory, 60 MB, where all columns' took 104 MB."""
     import pyarrow
 
     taken, start, found = list[Any](), 0, 0

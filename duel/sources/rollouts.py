@@ -1,8 +1,6 @@
 """The rows of a trajectory file: which turns may be drawn, told by columns; their text only where it is asked for.
 
-A file of the dataset decompresses to about 200 MB of text in one row group, of which a draw keeps a hundredth. So rows
-come in small batches, roles and lengths of all their messages are looked at in one go, and `Rollout.said()` makes text
-of the few that are drawn.
+A file decompresses to about 200 MB of text in one row group, of which a draw keeps a hundredth.
 """
 
 from collections.abc import Iterator
@@ -26,8 +24,7 @@ COLUMNS = ("instance_id", "repo", "messages")
 OPTIONAL = ("exit_status", "trajectory_format")
 # 128 rows of about 20 KB: 2.5 MB decoded at a time. The peak over 20 files was 243 MB; at 256 rows 278 MB, no faster.
 BATCH_ROWS = 128
-# A column chunk is read in pieces of this size: one of 10,000 rows, whole, is 60 MB.
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 20  # a column chunk is read in pieces of this size: one of 10,000 rows, whole, is 60 MB
 ROLES = ("system", "user", "assistant")
 
 

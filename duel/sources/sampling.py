@@ -1,15 +1,6 @@
-"""The draw: distinct pull requests out of the drawn files, one rollout each, one turn a rollout.
+"""The draw: distinct pull requests out of the drawn files, one rollout each, one turn a rollout; and its chance.
 
-Stage one draws files in proportion to their rows (`draw_files`). Stage two pools the pull requests of these
-files, each with the same chance however many rollouts it has; of a pull request `per_instance` eligible rollouts are
-drawn uniformly, of a rollout one eligible turn, by `weights` where there are any. A pull request that straddles two
-files is pooled once. Every choice is a hash of the seed and of what is chosen from, so neither the order of the work
-nor an interruption changes it.
-
-The inclusion probability of a turn is the product: P(file) x P(pull request | pool) x P(rollout | pull request) x
-P(turn | rollout). P(file) is files x rows / rows of all files, exact for equally long files; on the Hub the rows of all
-files are estimated from the drawn ones. A `per_repo` cap, refused pull requests and the second file of a straddling one
-are not in it.
+Every choice is a hash of the seed and of what is chosen from: neither the order of the work nor an interruption counts.
 """
 
 import hashlib
@@ -36,12 +27,10 @@ from duel.sources.parquet_tables import ParquetTable
 from duel.sources.rollouts import Rollout
 from duel.spill import Spill, Spilled
 
-# Rows that cannot be used are listed one by one up to this many, and counted beyond.
-LISTED_ROWS = 1000
+LISTED_ROWS = 1000  # rows that cannot be used are listed one by one up to this many, and counted beyond
 # What a better-ranked rollout of the same pull request replaces within so many draws is never written to the file.
 NEWEST = 64
-# Files of the first candidates that are downloaded at a time, while others are read.
-FETCHES = 4
+FETCHES = 4  # files of the first candidates that are downloaded at a time, while others are read
 
 
 def chance(*parts: object) -> float:
@@ -80,10 +69,7 @@ def draw_files(names: Collection[str], wanted: int, seed: int, rows: Callable[[s
 
 
 def odds(weights: Sequence[float], wanted: int) -> list[float]:
-    """The chance of each to be among `wanted`, in proportion to its weight (positive); they add up to `wanted`.
-
-    Whatever would be above 1 is drawn for certain, and the others share what is left.
-    """
+    """The chance of each to be among `wanted`, by weight (positive), 1 at most; they add up to `wanted`."""
     certain: set[int] = set()
     while True:
         total = sum(weight for place, weight in enumerate(weights) if place not in certain)
@@ -95,10 +81,7 @@ def odds(weights: Sequence[float], wanted: int) -> list[float]:
 
 
 def systematic(chances: Sequence[float], at: float) -> list[int]:
-    """The places drawn: at `at` (in [0, 1)) and every 1 behind it on the sums of `chances` (Madow 1949).
-
-    Each place is drawn with exactly its chance, none twice, and as many as the chances add up to.
-    """
+    """The places at `at` (in [0, 1)) and every 1 behind it on the sums of `chances`, each by its own (Madow 1949)."""
     sums = list(accumulate(chances))
     return [min(bisect_right(sums, at + step), len(sums) - 1) for step in range(round(sums[-1]))]
 
@@ -263,10 +246,7 @@ def fill(
     spilled_to: Path | None = None,
     pulls: ParquetTable | None = None,
 ) -> Pool:
-    """Draw the files and pool their rows, each file read once.
-
-    Meanwhile the files of `pulls` are downloaded, which come next.
-    """
+    """Draw the files and pool their rows, each file read once; those of `pulls` are downloaded meanwhile."""
     sample = settings.sample
     pool = Pool(settings, table, changed or {}, Spill(spilled_to, level=1, newest=NEWEST))
 
@@ -305,23 +285,17 @@ def fill(
 
 
 def prompts(turns: Sequence[DrawnTurn], pool: Pool, looked_at: int) -> Iterator[Prompt]:
-    """A prompt a turn; `looked_at` pooled pull requests were looked at before there were enough."""
+    """A prompt a turn; `looked_at` pooled pull requests were looked at before there were enough.
+
+    Its probability is P(file) x P(pull request | pool) x P(rollout | pull request) x P(turn | rollout). P(file), files
+    x rows / rows of all, is exact for equally long files; on the Hub all rows are estimated from the drawn files. A
+    `per_repo` cap, refused pull requests and the second file of a straddling one are not in it.
+    """
     for drawn in turns:
         rollout = min(1.0, pool.settings.sample.per_instance / max(1, pool.eligible[drawn.instance_id]))
         probability = pool.file_odds[drawn.file] * looked_at / len(pool.best) * rollout * drawn.share
         *history, last = drawn.said()
-        yield Prompt(
-            instance_id=drawn.instance_id,
-            repo=drawn.repo,
-            messages=history,
-            assistant=last.content,
-            turn=drawn.turn,
-            source=Source(
-                dataset=pool.table.name,
-                revision=pool.table.revision,
-                file=drawn.file,
-                row=drawn.row,
-                exit_status=drawn.exit_status,
-                probability=float(f"{probability:.6g}"),
-            ),
-        )
+        told = {"turn": drawn.turn, "messages": history, "assistant": last.content}
+        place = {"dataset": pool.table.name, "revision": pool.table.revision, "file": drawn.file, "row": drawn.row}
+        source = Source(**place, exit_status=drawn.exit_status, probability=float(f"{probability:.6g}"))
+        yield Prompt(instance_id=drawn.instance_id, repo=drawn.repo, source=source, **told)

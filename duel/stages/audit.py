@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from duel import calls, fence, placement, prompts, pull, standing
-from duel.audit import audit_summary, auditor, workspace_audit
+from duel.audit import auditor, workspace_audit
 from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import Result
 from duel.command import say, say_error
@@ -75,7 +75,7 @@ def run(
         finally:
             if asks:
                 tally = examiner.counted_again(tally)
-            found = audit_summary.summary(tally, settings, side, benchmarks, duplicates)
+            found = workspace_audit.summary(tally, settings, side, benchmarks, duplicates)
             save(found, tally.dropped)
             standing.carry(workspace, ("king", "challenger"), files)
         if asked.exit_code == EXIT_FINISHED and not tally.damage:
@@ -147,4 +147,4 @@ def request(settings: Settings, stem: str, answer: Answer, commit: Commit, mark:
 
 
 def show(found: dict[str, Any], _: Namespace) -> None:
-    print(audit_summary.table(found))
+    print(workspace_audit.table(found))

@@ -35,9 +35,9 @@ def main(arguments: Namespace) -> int:
             chosen = [batch for batch in running if arguments.cancel in (batch.id, "all")]
             if not chosen:
                 raise UserError("there is no such batch", value=arguments.cancel, hint="`duel batches` lists them")
-            cancel(rows, workspace, settings, chosen)
+            synchronous(cancel)(rows, workspace, settings, chosen)
         elif arguments.wait:
-            wait(rows, workspace, settings, [batch for batch in running if batch.state != "out"])
+            synchronous(wait)(rows, workspace, settings, [batch for batch in running if batch.state != "out"])
         else:
             for batch in running:
                 state, cost = batch.status or batch.state, f"at most ${batch.worst_cost:,.2f}"
@@ -48,7 +48,6 @@ def main(arguments: Namespace) -> int:
     return EXIT_FINISHED
 
 
-@synchronous
 async def wait(rows: BatchRows, workspace: Workspace, settings: Settings, running: list[Batch]) -> None:
     for role in ("writer", "judge"):
         if mine := [batch for batch in running if batch.role == role]:
@@ -57,17 +56,16 @@ async def wait(rows: BatchRows, workspace: Workspace, settings: Settings, runnin
             say(f"{summary.batched:,} replies, {summary.spent}; run the stages with --batch again to go on")
 
 
-@synchronous
 async def cancel(rows: BatchRows, workspace: Workspace, settings: Settings, chosen: list[Batch]) -> None:
     for batch in chosen:
-        try:
-            if batch.state == "out":
-                rows.drop(batch)
-            else:
-                route = calls.route_for(settings, workspace, "judge" if batch.role == "judge" else "writer")
+        if batch.state == "out":
+            rows.drop(batch)
+        else:
+            route = calls.route_for(settings, workspace, "judge" if batch.role == "judge" else "writer")
+            try:
                 async with Link(route.provider, route.endpoint.connect_timeout_s) as link:
                     await Passage(rows, link, route, settings, calls.Summary("")).cancel(batch)
-        except NoAnswer as error:
-            command.say_error(UserError(f"batch {batch.id} is not canceled", value=error.failure.told))
-        else:
-            say(f"batch {batch.id} is called off")
+            except NoAnswer as error:
+                command.say_error(UserError(f"batch {batch.id} is not canceled", value=error.failure.told))
+                continue
+        say(f"batch {batch.id} is called off")

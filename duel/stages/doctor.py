@@ -118,7 +118,7 @@ async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = 
                 if not ask_models and (model in listed or any("*" in name for name in listed)):
                     continue
                 request = calls.Request("check", model, model, [{"role": "user", "content": "Say ok."}], max_tokens=1)
-                outcome = await line.send(provider, wire.encode(request, model, 1))
+                outcome, _ = await line.send(provider, wire.encode(request, model, 1))
                 if isinstance(outcome, failures.Failure) and (
                     outcome.unsent or outcome.no_model or outcome.status in REFUSALS
                 ):

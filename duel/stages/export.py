@@ -17,7 +17,7 @@ from typing import Any
 from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import Result
 from duel.command import say
-from duel.exports import card, duels, formats, lengths, push, quality, splits, trajectories
+from duel.exports import card, formats, lengths, loading, push, quality, splits
 from duel.exports.dataset import Export
 from duel.exports.example import Example, Handover
 from duel.settings import Settings
@@ -79,14 +79,14 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
 
 def read(asked: Namespace, workspace: Workspace, settings: Settings, handover: Handover) -> list[Example]:
     if asked.source:
-        sources = trajectories.load(asked.source, Path.cwd())
+        sources = loading.trajectories(asked.source, Path.cwd())
     else:
-        buckets = duels.buckets_of(asked.buckets, defeat_pairs=asked.defeat_pairs)
-        sources = duels.load(workspace, settings, buckets)
+        buckets = loading.buckets_of(asked.buckets, defeat_pairs=asked.defeat_pairs)
+        sources = loading.turns(workspace, settings, buckets)
     examples = [example for source in sources for example in handover.read(source)]
     if asked.outcomes:
-        examples = trajectories.with_outcomes(examples, asked.outcomes)
-    return trajectories.with_system(examples, asked.system) if asked.system else examples
+        examples = loading.with_outcomes(examples, asked.outcomes)
+    return loading.with_system(examples, asked.system) if asked.system else examples
 
 
 def show(lines: list[str], _: Namespace) -> None:

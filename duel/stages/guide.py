@@ -132,7 +132,7 @@ class Guiding(asking.AskingStage):
         found = {"round": self.round, "rows": rounds.save_rows(path, rows)}
         for name, runs in {"held-out": [record for record in done if record.held_out], "training": rows}.items():
             if runs:
-                found[name] = rates = rounds.measure(runs)
+                found[name] = rates = rounds.InterventionRates(runs)
                 spread = f"{rates.rate:.3f} ({rates.low:.3f} to {rates.high:.3f})"
                 say(f"round {self.round}, {rates.tasks:,} {name} tasks: {spread} interventions a step")
         return super().finish(summary, found)

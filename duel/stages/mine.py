@@ -58,11 +58,9 @@ def run(workspace: Workspace, settings: Settings | None = None, **named: Any) ->
         workspace.save_dropped("mine", mine.account.left.rows)
     mine.account.say()
     if not mine.account.taken:
-        raise SourceError(
-            "no session was taken, and nothing was written",
-            value=", ".join(mine.places) or "the agents' own folders",
-            hint="`--dry-run` shows what is there; report/dropped.jsonl says why each was left out",
-        )
+        hint = "`--dry-run` shows what is there; report/dropped.jsonl says why each was left out"
+        places = ", ".join(mine.places) or "the agents' own folders"
+        raise SourceError("no session was taken, and nothing was written", value=places, hint=hint)
     say(f"wrote {out}" + (f" and {beside.name}" if mine.account.commits else ""))
     return Result("mine", found=out)
 

@@ -29,7 +29,6 @@ from duel.sources.admission import choose
 from duel.sources.parquet_tables import ParquetTable, from_command_line, open_table
 from duel.sources.pulls import Pulls
 from duel.sources.sampling import shuffled
-from duel.stages import estimate
 from duel.stages.opening import opened
 from duel.workspace import Workspace
 
@@ -132,6 +131,8 @@ def remembered(workspace: Workspace, settings: Settings) -> Settings:
     if "sample" not in mark or usual | mark["sample"] == configured:
         return settings
     if usual | mark["configured"] != configured:
+        from duel.stages import estimate
+
         cost = estimate.cost_of(estimate.plans(estimate.typical(settings), workspace, settings))
         say("[sample] has changed since the draw that lies here: it is drawn anew")
         say(f"to answer and judge {configured['n']:,} turns costs {cost}")

@@ -79,7 +79,7 @@ class Rewriting(AskingStage):
             if (score := self.score_of(path, answer)) is None:  # validate.py is at work beside
                 continue
             trials = self.panels.trials(path, answer)
-            if trials and (last := trials[-1].rewrite).parent.observed and not last.candidate.observed:
+            if trials and (last := trials[-1]).parent.observed and not last.candidate.observed:
                 self.found.append(path)  # an earlier run was killed before it came to that
             due = self.next_round(trials)
             for trial in trials[: None if due is None else due - 1]:
@@ -90,11 +90,11 @@ class Rewriting(AskingStage):
                 continue
             parent = next(reversed(rewrites.standing(trials[: due - 1])), None)
             votes = parent.coach.votes if parent and parent.coach else score.votes
-            candidate = parent.rewrite.candidate if parent else rewrites.first_challenger(answer)
+            candidate = parent.candidate if parent else rewrites.first_challenger(answer)
             own = answer.text_of(candidate)
             refine = Refinement(round=due, parent=fingerprint(own), coaches=coaches)
             question = self.question(path.stem, answer, own, [vote for vote in votes if vote.judge in coaches], due)
-            before = trials[due - 1].rewrite.candidate if due <= len(trials) else None
+            before = trials[due - 1].candidate if due <= len(trials) else None
             if before is not None and not self.again and before.made and before.made.plan == question.plan:
                 self.finished += 1
                 continue
@@ -154,7 +154,7 @@ class Rewriting(AskingStage):
         rewrite = Candidate(id=name, side="challenger", text=reply.text, made=made)
         rewrite.audit = await self.beside(self.examiner.audit_rewrite, answer, rewrite)
         answer.put(rewrite)
-        if reason := rewrites.refused(rewrites.Rewrite(refine.round, rewrite, parent), answer, self.settings):
+        if reason := rewrites.refused(rewrites.Trial(refine.round, rewrite, parent), answer, self.settings):
             self.drop(path.stem, answer.instance_id, f"refine-{reason}")
         if parent.observed is not None:
             self.found.append(path)

@@ -53,9 +53,8 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     from duel.placement import Representatives
     from duel.refining.rewrites import RefineRounds
     from duel.reporting import charts, markdown, report_sections
-    from duel.reporting.kept import Shelves
     from duel.reporting.page import Page
-    from duel.reporting.portions import best_first, portions
+    from duel.reporting.portions import Shelves, best_first, portions
     from duel.reporting.tally import Tally
 
     duel = workspace.verdict()
@@ -79,7 +78,7 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
             listed.add(turn)
         for instance_id, trials in portion.trials:
             refined.add(instance_id, trials)
-        page.add(portion)
+        page.add(portion.turns, portion.blocks, portion.texts)
         missing += portion.missing
         damage += portion.damage
         shelves.in_the_way += portion.in_the_way

@@ -33,11 +33,11 @@ from duel.bookkeeping import LeftOut, Result, Stage
 from duel.command import say
 from duel.errors import SettingsError
 from duel.exports import formats, splits
-from duel.exports.duels import buckets_of
+from duel.exports.loading import buckets_of
 from duel.offline import endpoint_url
-from duel.scaling import agent_tools, augmentation, code_pairs, episodes, intake
+from duel.scaling import agent_tools, augmentation, code_pairs, episodes, scaled_rows
 from duel.scaling import combine as combining
-from duel.scaling.diversity import varied
+from duel.scaling.likeness import varied
 from duel.scaling.phrasing import Phrasing
 from duel.scaling.scaled_rows import Kind, ScaledRow, save
 from duel.settings import Settings
@@ -50,10 +50,7 @@ CHILDREN_OF: list[Kind] = ["synthetic", "public", "sessions"]
 # What the subcommands that cannot do without a place take, and an example.
 PLACES = {
     "pairs": ("the folders of git repositories", "~/src/requests`; bare repositories are taken too"),
-    "public": (
-        "files or Hub datasets",
-        "rows.jsonl --reader hermes`; docs/public-sets.md lists sets and readers",
-    ),
+    "public": ("files or Hub datasets", "rows.jsonl --reader hermes`; docs/public-sets.md lists sets and readers"),
 }
 
 
@@ -107,8 +104,8 @@ def mined(workspace: Workspace, settings: Settings, asked: Namespace, drops: Lef
     lines: list[str] = []
     for place in asked.place or [""]:
         found = mine.sessions(options("mine", {"place": [place] if place else [], **common}))
-        name = intake.name_of(place) if place else "agents"
-        rows = intake.from_sessions(found, asked.what, name, asked.license)
+        name = scaled_rows.name_of(place) if place else "agents"
+        rows = scaled_rows.from_sessions(found, asked.what, name, asked.license)
         try:
             lines.append(_saved(workspace, asked.what, name.removesuffix(".jsonl"), rows))
         finally:
@@ -117,7 +114,7 @@ def mined(workspace: Workspace, settings: Settings, asked: Namespace, drops: Lef
 
 
 def duels(workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut) -> list[str]:
-    rows = intake.from_buckets(workspace, settings, buckets_of(asked.buckets), drops)
+    rows = scaled_rows.from_buckets(workspace, settings, buckets_of(asked.buckets), drops)
     return [_saved(workspace, "duels", "turns", rows)]
 
 

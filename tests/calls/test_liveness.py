@@ -21,9 +21,8 @@ from duel.calls import Provider, Reply, Request, Summary
 from duel.calls.client import Client
 from duel.calls.failures import Failure, Meaning
 from duel.calls.prices import Spending
-from duel.calls.rates import Left, Rates
+from duel.calls.rates import Left
 from duel.calls.seats import Seats
-from duel.calls.wire import Completion
 from duel.errors import ItemError
 from tests.calls.jobs import a_route
 from tests.calls.virtual import World, run
@@ -36,7 +35,7 @@ TROUBLE: dict[str, tuple[float, Failure]] = {
     "429": (0.1, Failure("http-429", Meaning.REFUSED, "slow down", 429)),
     "429 after 2 s": (0.1, Failure("http-429", Meaning.REFUSED, "slow down", 429, 2.0)),
     "429 per minute": (0.1, Failure("http-429", Meaning.REFUSED, "60 requests per minute", 429, per_time=True)),
-    "429, nothing left": (0.1, Failure("http-429", Meaning.REFUSED, "", 429, rates=Rates(ENDLESS, ENDLESS))),
+    "429, nothing left": (0.1, Failure("http-429", Meaning.REFUSED, "nothing left", 429)),
     "503": (0.1, Failure("http-503", Meaning.REFUSED, "busy", 503)),
     "502": (0.1, Failure("http-502", Meaning.FAULT, "bad gateway", 502)),
     "reset": (1.0, Failure("connection", Meaning.FAULT, "reset")),
@@ -86,7 +85,7 @@ class Weather:
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
-    async def send(self, provider: Provider, body: bytes) -> Completion | Failure:
+    async def send(self, provider: Provider, body: bytes) -> tuple[Reply | Failure, dict[str, Left]]:
         self.sent += 1
         asked = orjson.loads(body)
         now = asyncio.get_running_loop().time()
@@ -94,9 +93,9 @@ class Weather:
         if ill and self._random.random() < self.share:
             longest_s, failure = TROUBLE[self._random.choice(self.kinds)]
             await asyncio.sleep(longest_s * self._random.random() if longest_s < 60 else longest_s)
-            return failure
+            return failure, dict.fromkeys(("requests", "tokens"), ENDLESS) if failure.words == "nothing left" else {}
         await asyncio.sleep(self.latency_s * (0.5 + self._random.random()))
-        return Completion("yes", "", "stop", asked["model"], USAGE)
+        return Reply("yes", "", "stop", asked["model"], USAGE), {}
 
     async def models(self, provider: Provider) -> list[str]:
         return []
@@ -106,16 +105,16 @@ class Weather:
 class InStep(Weather):
     """Replies and faults take 0.2 s each, so that whole waves go out at once; refusals come back in 2 ms."""
 
-    async def send(self, provider: Provider, body: bytes) -> Completion | Failure:
+    async def send(self, provider: Provider, body: bytes) -> tuple[Reply | Failure, dict[str, Left]]:
         self.sent += 1
         (kind,) = self._random.choices(["429", "500", "reset", "good"], [0.10, 0.03, 0.02, 0.85])
         if kind == "429":
             await asyncio.sleep(0.002)
-            return Failure("http-429", Meaning.REFUSED, "rate limit reached", 429, 1.0)
+            return Failure("http-429", Meaning.REFUSED, "rate limit reached", 429, 1.0), {}
         await asyncio.sleep(0.2)
         if kind == "good":
-            return Completion("yes", "", "stop", orjson.loads(body)["model"], USAGE)
-        return Failure(kind, Meaning.FAULT, "the server had an error", 500 if kind == "500" else 0)
+            return Reply("yes", "", "stop", orjson.loads(body)["model"], USAGE), {}
+        return Failure(kind, Meaning.FAULT, "the server had an error", 500 if kind == "500" else 0), {}
 
 
 @dataclass
@@ -192,7 +191,7 @@ def test_every_request_ends_soon_after_the_endpoint_is_well(
     ended = many(weather, root, files=files, commit_s=commit_s, concurrency=concurrency).run(90, well_at + 1000)
     assert not ended.left, f"{ended.left} of 90 wait"
     assert ended.client.error or ended.replies + len(ended.failed) == 90
-    lanes = [line.lane for line in ended.client.lines.values()]
+    lanes = [*ended.client.lines.values()]
     assert not any(lane.level.in_flight or lane.level.unsaved for lane in lanes)
     assert ended.client.error or not any(lane.queued for lane in lanes)
     assert ended.client.seats.taken == ended.client.spending.out == 0

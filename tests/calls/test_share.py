@@ -11,7 +11,7 @@ import pytest
 
 from duel.calls import run_summary
 from duel.calls.prices import Spending
-from duel.calls.seats import Seats, Share, ShareOfRun
+from duel.calls.seats import Seats, ShareOfRun
 from duel.errors import SettingsError
 from tests.calls.jobs import House, house
 from tests.offline.watched import endpoint
@@ -46,7 +46,7 @@ def test_a_share_that_grows_lets_waiting_calls_out(tmp_path: Path) -> None:
 
     async def work() -> None:
         seats, spending, woken = Seats(100), Spending(), []
-        share = ShareOfRun(Share(path), seats, spending)
+        share = ShareOfRun(path, seats, spending)
         assert not seats.free
         seats.wait(lambda: woken.append(seats.free))
         spending.out = 1
@@ -68,7 +68,7 @@ def test_a_damaged_share_changes_nothing(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "share.json"
     path.write_text('{"calls": 5}')
     seats = Seats(100)
-    share = ShareOfRun(Share(path), seats, Spending())
+    share = ShareOfRun(path, seats, Spending())
     path.write_bytes(damage)
     share.look()
     path.unlink()
@@ -80,7 +80,7 @@ def test_a_share_never_exceeds_what_the_user_allows(tmp_path: Path) -> None:
     path = tmp_path / "share.json"
     path.write_text('{"calls": 1000, "dollars": 1000}')
     seats, spending = Seats(100), Spending(2.0)
-    ShareOfRun(Share(path), seats, spending)
+    ShareOfRun(path, seats, spending)
     assert (seats.limit, spending.limit) == (100, 2.0)
 
 
@@ -110,17 +110,17 @@ def test_a_share_that_goes_wrong_on_the_way_is_named_and_its_last_word_holds(tmp
     path = tmp_path / "share.json"
     path.write_text('{"calls": 5}')
     seats = Seats(100)
-    share = ShareOfRun(Share(path), seats, Spending())
-    assert share.share.told == ""
+    share = ShareOfRun(path, seats, Spending())
+    assert share.told == ""
     path.write_text("garbled")
     share.look()
-    assert f"the share {path} cannot be read: what it said before holds" in share.share.told
+    assert f"the share {path} cannot be read: what it said before holds" in share.told
     path.unlink()
     share.look()
-    assert "is missing" in share.share.told and seats.limit == 5
+    assert "is missing" in share.told and seats.limit == 5
     path.write_text('{"calls": 5}')
     share.look()
-    assert share.share.told == ""
+    assert share.told == ""
 
 
 def test_a_run_without_any_call_says_what_it_waits_for(
@@ -150,7 +150,7 @@ def test_a_budget_in_a_share_counts_what_the_workspace_has_paid_before(tmp_path:
     path = tmp_path / "share.json"
     path.write_text('{"budget_usd": 0.01}')
     seats, spending = Seats(10), Spending()
-    share = ShareOfRun(Share(path), seats, spending, paid=lambda: 0.004)
+    share = ShareOfRun(path, seats, spending, paid=lambda: 0.004)
     assert spending.limit == pytest.approx(0.006)
     spending.spent = 0.002
     path.write_text('{"budget_usd": 0.0150}')

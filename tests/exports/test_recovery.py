@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from duel.conversation import shown_output
-from duel.exports import recovery, trajectories
+from duel.exports import loading, recovery
 from duel.exports.example import Example
 from duel.exports.formats import FORMATS
 from duel.records import Message
@@ -168,7 +168,7 @@ def test_the_outcome_of_a_run(fields: dict[str, object], expected: str) -> None:
         "messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": turn("So.", "ls")}],
         **fields,
     }
-    assert recovery.outcome_of(trajectories.example_of(row, "x"))[0] == expected
+    assert recovery.outcome_of(loading.example_of(row, "x"))[0] == expected
 
 
 def test_a_refused_turn_is_an_error_without_a_target() -> None:
@@ -203,7 +203,7 @@ def test_a_submission_alone_proves_nothing(fields: dict[str, object], outcome: s
 def test_real_trajectories_have_the_recoveries_that_a_reader_found(shared: Path) -> None:
     """Thirty of 38 real runs, drawn with a seed, read one by one; the golden file says why each span is one."""
     golden = json.loads(GOLDEN.read_text("utf-8"))
-    [loaded] = trajectories.load("mini_swe_agent/train-00000.parquet", shared)
+    [loaded] = loading.trajectories("mini_swe_agent/train-00000.parquet", shared)
     assert (loaded.found, len(loaded.examples)) == (38, 38)
     for run_ in golden["runs"]:
         found = recovery.examine(loaded.examples[run_["row"]])
@@ -212,7 +212,7 @@ def test_real_trajectories_have_the_recoveries_that_a_reader_found(shared: Path)
 
 
 def test_every_span_of_every_recorded_run_begins_at_an_error_and_ends_at_a_success(recorded: Recorded) -> None:
-    [loaded] = trajectories.load(recorded.runs[0].name, recorded.runs[0].parent)
+    [loaded] = loading.trajectories(recorded.runs[0].name, recorded.runs[0].parent)
     rows = [row for example in loaded.examples for row in FORMATS["codeact"].rows(example)]
     assert len(rows) == loaded.found >= 38
     for row in rows:

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from duel import settings
-from duel.guiding.rounds import measure, row
+from duel.guiding.rounds import InterventionRates, row
 from duel.offline import defaults, forced
 from duel.records import Guided, GuidedRun
 from duel.workspace import Workspace
@@ -57,7 +57,7 @@ def test_three_agents_of_known_badness_over_24_tasks(drawn: Path, tmp_path: Path
 
     records = guided(workspace)
     assert len(records) == 24
-    rates = {number: measure(of_round(records, number)) for number in BADNESS}
+    rates = {number: InterventionRates(of_round(records, number)) for number in BADNESS}
     assert rates[1].rate > rates[2].rate > rates[3].rate
     for number, truth in BADNESS.items():
         assert rates[number].low <= truth <= rates[number].high, (truth, rates[number])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duel.errors import ItemError
-from duel.guiding.rounds import fall, measure, tasks_needed
+from duel.guiding.rounds import InterventionRates, fall, tasks_needed
 from duel.guiding.supervised_loop import MOST_REASON, problem, read_ruling
 from duel.records import GuidedRun, GuidedStep, Ran
 from tests.guiding.conftest import block, ruling
@@ -94,7 +94,7 @@ def test_a_claimed_fall_needs_as_many_tasks_as_the_trial_found() -> None:
 
 def test_the_rate_is_the_share_of_touched_actions_with_an_error_by_task() -> None:
     runs = [run(True, True, False, False), run(False), run(True, False, False), run(False, False)]
-    rates = measure(runs)
+    rates = InterventionRates(runs)
     assert (rates.tasks, rates.steps) == (4, 10)
     assert rates.rate == pytest.approx(0.3)
     # By hand: residuals 2 - 1.2, 0 - 0.3, 1 - 0.9, 0 - 0.6; G / (G - 1) = 4 / 3; t(0.975, 3) = 3.1824.
@@ -105,16 +105,16 @@ def test_the_rate_is_the_share_of_touched_actions_with_an_error_by_task() -> Non
 
 
 def test_agreement_of_all_tasks_is_not_certainty() -> None:
-    rates = measure([run(False, False) for _ in range(10)])
+    rates = InterventionRates([run(False, False) for _ in range(10)])
     assert (rates.rate, rates.low) == (0, 0)
     assert rates.high == pytest.approx(1 - 0.05**0.1)
-    assert measure([run(True)]).low == 0.0  # one task says nothing of others
+    assert InterventionRates([run(True)]).low == 0.0  # one task says nothing of others
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=12), min_size=2, max_size=12))
 def test_intervals_are_intervals(marks: list[list[bool]]) -> None:
     runs = [run(*one) for one in marks]
-    rates = measure(runs)
+    rates = InterventionRates(runs)
     assert 0 <= rates.low <= rates.rate <= rates.high <= 1
     assert rates.rate == pytest.approx(sum(map(sum, marks)) / sum(map(len, marks)))
     fell, bound = fall(runs, runs)

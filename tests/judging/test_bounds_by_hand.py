@@ -13,6 +13,7 @@ from duel.judging import bounds, statistics
 from duel.judging.scoring import Columns, VoteTable
 from duel.judging.statistics import Clusters
 from duel.records import DIMENSIONS, Bound, Score
+from duel.records.record import plain
 from duel.settings import Settings
 from tests.judging.few_turns import NO, chosen, score, won
 
@@ -269,4 +270,8 @@ def test_turns_needed_and_the_margin_that_is_detectable_follow_their_formulas() 
     assert statistics.turns_needed(100, 0.1, 0.0, 1.5) == 1
     assert statistics.turns_needed(100, 0.0, 0.05, 1.5) is None
     assert statistics.turns_needed(100, 0.1, float("inf"), 1.5) is None
-    assert statistics.finite(float("inf")) is None and statistics.finite(np.float64(2)) == 2.0
+    assert plain({"a": [float("inf"), math.nan], "b": np.float64(2), "c": np.int64(3)}) == {
+        "a": [None, None],
+        "b": 2.0,
+        "c": 3,
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from duel.records import Candidate, Score
-from duel.refining.rewrites import LEAST, RefineRounds, Rewrite, Trial, estimate
+from duel.refining.rewrites import LEAST, RefineRounds, Trial, estimate
 from duel.reporting.run_sections import refining, told
 from duel.settings import Settings
 
@@ -14,7 +14,7 @@ TEXT = Candidate(id="challenger-2", side="challenger")
 
 def trial(points: float, against: float, control: float | None = None, refused: str = "") -> Trial:
     held = Score(file="f", instance_id="i", score=points)
-    return Trial(Rewrite(1, TEXT, TEXT), refused, held, None if refused else held, against, control)
+    return Trial(1, TEXT, TEXT, refused, held, None if refused else held, against, control)
 
 
 def rounds(gain: float, seed: int, turns: int = 200, control: int = 50) -> RefineRounds:
@@ -54,7 +54,7 @@ def test_a_better_rewrite_is_told_with_its_size_and_against_the_control_arm() ->
 def test_a_refused_rewrite_counts_as_not_promoted_and_an_open_one_not_at_all() -> None:
     found = RefineRounds(Settings())
     found.add("a", [trial(90, 60), trial(90, 60, refused="leak")])
-    found.add("b", [Trial(Rewrite(1, TEXT, TEXT))])
+    found.add("b", [Trial(1, TEXT, TEXT)])
     (row,) = found.summary()
     assert (row["rewritten"], row["open"], row["promoted"]) == (3, 1, 1)
     assert row["by_held_out"]["mean"] == 0.5 and row["refused"] == {"leak": 1}

@@ -17,8 +17,8 @@ import pytest
 from bench.combine import PLANTED, honest_commands
 from duel.audit import duplicates
 from duel.audit.secrets import scrub
-from duel.scaling import near_copies, refused_commands, row_checks
-from duel.scaling.near_copies import Bands
+from duel.scaling import likeness, refused_commands, row_checks
+from duel.scaling.likeness import Bands
 from tests.conftest import ROOT, Finished
 from tests.scaling.rows import combined, dropped, put, row, split_of, words
 
@@ -282,6 +282,6 @@ def test_what_the_bands_call_alike_the_exact_rule_calls_alike(tmp_path: Path, se
     bands = Bands(tmp_path)
     for text in texts:
         hashed = duplicates.hashed_words(text)
-        bands.add([hashed], near_copies.bands_of([hashed]))
+        bands.add([hashed], likeness.bands_of([hashed]))
     exact = duplicates.similar_groups([duplicates.hashed_words(text) for text in texts], 0.85)
     assert exact and bands.groups(range(len(texts)), 0.85) == exact

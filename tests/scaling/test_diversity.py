@@ -18,7 +18,7 @@ from duel.bookkeeping import LeftOut
 from duel.execution.executor import Start
 from duel.offline.rules import row_words
 from duel.records import Message
-from duel.scaling import diversity, episodes, table
+from duel.scaling import episodes, likeness, table
 from duel.scaling.phrasing import Phrasing
 from duel.scaling.plans import Ground, Place
 from duel.scaling.scaled_rows import ScaledRow
@@ -76,8 +76,8 @@ def test_five_hundred_requests_of_the_stand_in_are_as_varied_as_real_ones(monkey
         said = row_words.reply(job.requests()[0].messages)
         assert job.wanted[0].problem(said, 0.5) == "", said
         row.messages[0].content = said
-    kept = sorted(diversity.varied(rows, drops), key=lambda row: random.Random(row.id).random())[: diversity.SAMPLE]
-    assert len(kept) == diversity.SAMPLE
-    found = diversity.figures(kept)
+    kept = sorted(likeness.varied(rows, drops), key=lambda row: random.Random(row.id).random())[: likeness.SAMPLE]
+    assert len(kept) == likeness.SAMPLE
+    found = likeness.figures(kept)
     worded = ("distinct frames", "near-duplicates", "distinct-2", "self-BLEU-4")
-    assert [line for line in diversity.missed(found) if line.startswith(worded)] == []
+    assert [line for line in likeness.missed(found) if line.startswith(worded)] == []

@@ -11,7 +11,7 @@ from pathlib import Path
 from duel.errors import ItemError
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.executor import Limits, Start
-from duel.scaling import diversity, episodes
+from duel.scaling import episodes, likeness
 from duel.scaling.agent_tools import PlannedCall, Toolset
 from duel.scaling.plans import Ground, Place, Seen, Steps, plans, several_files
 from duel.scaling.scaled_rows import RowSource, ScaledRow
@@ -101,7 +101,7 @@ def test_a_plan_that_is_left_out_is_listed_with_its_reason(made: Made) -> None:
 
 def test_names_do_not_fool_the_count_of_frames() -> None:
     rows = [ScaledRow.model_validate(row(f"r{n}", request=f"Where is name_{n} in src/f{n}.py?")) for n in range(20)]
-    assert diversity.figures(rows)["distinct frames"] == 0.05
+    assert likeness.figures(rows)["distinct frames"] == 0.05
 
 
 def test_a_plan_is_drawn_the_same_for_the_same_seed() -> None:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from duel.conversation import text_actions
-from duel.exports import trajectories
+from duel.exports import loading
 from duel.registry import Registry
 from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, figures, mined, write_lines
@@ -39,7 +39,7 @@ def test_one_set_reads_alike_however_it_is_packed_by_mine_and_by_export(ending: 
         texts = pa.array([json.dumps(row["conversations"]).encode() for row in ROWS], pa.large_binary())
         pq.write_table(pa.table({"conversations": texts.dictionary_encode()}), path)
     mine, _ = mined(path)
-    [loaded] = trajectories.load(str(path), tmp_path)
+    [loaded] = loading.trajectories(str(path), tmp_path)
     assert (mine.account.taken, len(loaded.examples)) == (3, 3)
     assert [call.name for call in mine_calls(path)] == [
         call["function"]["name"]

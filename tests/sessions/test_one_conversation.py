@@ -13,7 +13,7 @@ import pytest
 
 from duel.conversation import dialogue, tasks
 from duel.errors import SourceError, UserError
-from duel.exports import formats, recovery, trajectories
+from duel.exports import formats, loading, recovery
 from duel.exports.example import each_turn
 from duel.sources import rollouts
 from duel.sources.mining.sweep import Mine
@@ -50,7 +50,7 @@ def test_the_same_three_rows_are_three_for_mine_and_for_export(tmp_path: Path) -
     path = write_lines(tmp_path / "rows.jsonl", SHARED)
     mine = Mine([str(path)], commits=False)
     sessions = [found.trajectory.session for found in mine.sessions()]
-    [loaded] = trajectories.load(str(path), tmp_path)
+    [loaded] = loading.trajectories(str(path), tmp_path)
     assert (len(sessions), len(loaded.examples), loaded.dropped) == (3, 3, [])
     for session, example in zip(sessions, loaded.examples, strict=True):
         steps = recovery.examine(example).steps
@@ -92,7 +92,7 @@ def test_prompt_mine_and_export_read_what_todays_libraries_write(column: pa.Arra
     assert [message.content for message in rollout.messages()] == [message["content"] for message in CONVERSATION]
     [found] = Mine([str(path)], commits=False).sessions()
     assert found.trajectory.turns == 2
-    [loaded] = trajectories.load(str(path), tmp_path)
+    [loaded] = loading.trajectories(str(path), tmp_path)
     assert [m.content for m in loaded.examples[0].messages] == [message["content"] for message in CONVERSATION]
 
 
@@ -140,7 +140,7 @@ def run(commands: list[str]) -> Any:
     messages: list[dict[str, str]] = [{"role": "user", "content": "Fix it."}]
     for command in commands:
         messages += [{"role": "assistant", "content": turn(command)}, {"role": "user", "content": "seen"}]
-    return trajectories.example_of({"messages": messages, "outcome_guess": "success"}, "rows#0")
+    return loading.example_of({"messages": messages, "outcome_guess": "success"}, "rows#0")
 
 
 def test_a_completion_is_made_of_every_well_formed_turn_and_not_of_the_last_alone() -> None:

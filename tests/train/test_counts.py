@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("trl")
 
 from duel import settings
-from duel.exports import trajectories
+from duel.exports import loading
 from duel.exports.example import each_turn
 from duel.exports.lengths import EMPTY_THOUGHT, figures
 from duel.offline import overrides
@@ -124,7 +124,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """(the export of one turn of each of 38 real runs with `--fit 16384`, a model)."""
     if not (SHARED / "mini_swe_agent").is_dir():
         pytest.skip("the real data is not on this machine")
-    [loaded] = trajectories.load("mini_swe_agent/train-00000.parquet", SHARED)
+    [loaded] = loading.trajectories("mini_swe_agent/train-00000.parquet", SHARED)
     model = saved_model(tmp_path_factory.mktemp("model"), texts(loaded.examples[:8]))
     workspace = Workspace(tmp_path_factory.mktemp("run"))
     (workspace.root / "chain.toml").write_text("[audit]\ndecontaminate = []\n")

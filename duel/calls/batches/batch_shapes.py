@@ -20,9 +20,10 @@ import orjson
 from duel.calls.batches import PROVIDERS
 from duel.calls.batches.batch_rows import Batch
 from duel.calls.failures import Failure, Meaning, broken_reply, from_error_object, from_status
+from duel.calls.request import Reply
 from duel.calls.route import Provider
 from duel.calls.transport import MAX_REPLY_BYTES, NoAnswer, received, whole, without_key
-from duel.calls.wire import Completion, mapping, parse_json, string
+from duel.calls.wire import mapping, parse_json, string
 from duel.calls.wire import read as read_reply
 
 # A batch of 200 MB goes out, and its results come in, within this; between two bytes a minute at most.
@@ -162,7 +163,7 @@ class BatchProvider:
     async def cancel(self, link: Link, batch: Batch) -> None:
         await link.ask("POST", f"{self.route}/{batch.batch}/cancel", headers=self.headers(link))
 
-    def read(self, row: Mapping[str, Any]) -> tuple[str, Completion | Failure]:
+    def read(self, row: Mapping[str, Any]) -> tuple[str, Reply | Failure]:
         """The custom id of one result, and what it says."""
         key, response = string(row.get("custom_id")), mapping(row.get("response"))
         body, status = mapping(response.get("body")), response.get("status_code", 200)
@@ -256,7 +257,7 @@ class AnthropicMessages(InlineBatches):
         path = f"{self.route}/{batch.batch}/results"
         await link.save(path, into / f"{batch.id}.results.jsonl", headers=self.headers(link))
 
-    def read(self, row: Mapping[str, Any]) -> tuple[str, Completion | Failure]:
+    def read(self, row: Mapping[str, Any]) -> tuple[str, Reply | Failure]:
         key, result = string(row.get("custom_id")), mapping(row.get("result"))
         kind, message = string(result.get("type")), mapping(result.get("message"))
         if kind != "succeeded":

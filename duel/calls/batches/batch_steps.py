@@ -22,9 +22,10 @@ from duel.calls.request import Reply
 from duel.calls.route import Route
 from duel.calls.run_summary import Summary
 from duel.calls.transport import MAX_REPLY_BYTES, NoAnswer
-from duel.calls.wire import Completion, parse_json
+from duel.calls.wire import parse_json
 from duel.command import say
 from duel.errors import EndpointError, SettingsError, printable
+from duel.history import estimate_tokens
 from duel.settings import Settings
 
 # Results that become durable together.
@@ -181,13 +182,13 @@ class Passage:
             say(f"batch {batch.id}: {strange:,} results name no request of it and are left out")
         return known, strange
 
-    def _outcome(self, batch: Batch, asked: BatchAsked, told: Completion | Failure) -> Reply | str:
+    def _outcome(self, batch: Batch, asked: BatchAsked, told: Reply | Failure) -> Reply | str:
         if isinstance(told, Failure):
             return printable(told.told, 300)
         usage = dict(told.usage)
         if usage.get("completion_tokens") is None:
-            usage |= {"completion_tokens": told.tokens_said, "estimated": 1}
-        return told.as_reply(
+            usage |= {"completion_tokens": estimate_tokens(told.text + told.reasoning), "estimated": 1}
+        return told.kept(
             batch.model,
             provider=f"{self.route.provider.name} (batch)",
             usage=usage,

@@ -13,6 +13,7 @@ Scores near 0 and 100 err less than those between, so one error for all would te
 
 import math
 from collections.abc import Iterable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     final, defeat, unparsed = scores >= report.final_min, scores < report.defeat_min, np.isnan(scores)
     buckets = {"final": final & ~defeat, "refined": ~(final | defeat | unparsed), "defeat": defeat}
     tally = panel_tables.tally(panel_tables.outcomes(evidence.table.deltas, settings.judge.tie_band))
+    worst = None if points is None else 2 * points * evidence.parsed / turns - 100
     return {
         **{name: tally[name] for name in ("wins", "ties", "losses", "win_rate")},
         **{name: getattr(evidence, name) for name in ("margin", "parsed", "parsed_fraction", "leak_fraction")},
@@ -63,19 +65,19 @@ def figures(evidence: Evidence) -> dict[str, Any]:
         "lcb_t": bounds.t,
         "lcb_iid": bounds.percentile,
         "lcb_strict": bounds.strict,
-        "alpha_used": evidence.level,
         "resamples": duel.bootstrap_resamples,
+        "alpha_used": evidence.level,
         "pseudo_turn": 0 < units.count < statistics.PSEUDO_TURN_BELOW,
         "turns": turns,
         "clusters": units.count,
         "cluster_by": units.by,
-        "by_cluster": {units.by: own, other.by: bounds.other_units},
         "kept_out": len(case.kept_out),
+        "by_cluster": {units.by: own, other.by: bounds.other_units},
         "over_all": over_all,
         "length_controlled": bounds.length,
         "missing": bounds.missing if bounds.missing.clusters else own,
         "missing_votes": int((evidence.columns.votes[..., 0] == MISSING)[evidence.table.due].sum()),
-        "worst_case_margin": None if points is None else 2 * points * evidence.parsed / turns - 100,
+        "worst_case_margin": worst,
         "tie_band": settings.judge.tie_band,
         "buckets": {name: int(rows.sum()) for name, rows in (buckets | {"unparsed": unparsed}).items()},
         "what_if": WhatIf(thresholds=thresholds(scores, settings)),
@@ -89,19 +91,13 @@ def figures(evidence: Evidence) -> dict[str, Any]:
 def thresholds(scores: Floats, settings: Settings, more: Iterable[float] = ()) -> list[Thresholds]:
     """How many turns other thresholds would keep; `more` are further values of `final_min`."""
     report = settings.report
-    return [
-        Thresholds(
-            final_min=high,
-            defeat_min=low,
-            final=int((scores >= high).sum()),
-            refined=int(((scores >= low) & (scores < high)).sum()),
-            defeat=int((scores < low).sum()),
-            current=(high, low) == (report.final_min, report.defeat_min),
-        )
-        for high in sorted({*WHAT_IF_FINAL, report.final_min, *more})
-        for low in sorted({*WHAT_IF_DEFEAT, report.defeat_min})
-        if low <= high
-    ]
+    own, found = (report.final_min, report.defeat_min), []
+    for high, low in product(sorted({*WHAT_IF_FINAL, own[0], *more}), sorted({*WHAT_IF_DEFEAT, own[1]})):
+        if low <= high:
+            counts = {"final": scores >= high, "refined": (scores >= low) & (scores < high), "defeat": scores < low}
+            turns = {name: int(rows.sum()) for name, rows in counts.items()}
+            found.append(Thresholds(final_min=high, defeat_min=low, current=(high, low) == own, **turns))
+    return found
 
 
 def noise_floor(evidence: Evidence, table: VoteTable) -> NoiseFloor:
@@ -112,19 +108,13 @@ def noise_floor(evidence: Evidence, table: VoteTable) -> NoiseFloor:
     clusters = Clusters.of(table.deltas[parsed], table.columns.instances[parsed].astype(np.str_))
     points, error = table.challenger_score(), 200 * clusters.errors()[0] if clusters.count > 1 else math.nan
     reach = statistics.student_quantile(0.975, max(1, clusters.count - 1)) * error
-    return NoiseFloor(
-        turns=len(table.columns),
-        parsed=int(parsed.sum()),
-        clusters=clusters.count,
-        score=points,
-        margin=2 * points - 100,
-        se=error,
-        low=2 * points - 100 - reach,
-        high=2 * points - 100 + reach,
-        real_margin=2 * real.challenger_score() - 100,
-        final_share=float((scores[parsed] >= evidence.settings.report.final_min).mean()) if parsed.any() else None,
-        flip_rate=dict(zip(table.judges, panel_tables.flips(table)[1], strict=True)),
-    )
+    margin = 2 * points - 100
+    told: dict[str, Any] = {"turns": len(table.columns), "parsed": int(parsed.sum()), "clusters": clusters.count}
+    told |= {"score": points, "margin": margin, "se": error, "low": margin - reach, "high": margin + reach}
+    told |= {"real_margin": 2 * real.challenger_score() - 100}
+    if parsed.any():
+        told |= {"final_share": (scores[parsed] >= evidence.settings.report.final_min).mean()}
+    return NoiseFloor(flip_rate=dict(zip(table.judges, panel_tables.flips(table)[1], strict=True)), **told)
 
 
 @FIGURES.register("repeats")
@@ -198,13 +188,8 @@ def canary(evidence: Evidence) -> Canary | None:
     wins, rows = statistics.winner(table.turn_values), []
     for place, judge in enumerate(table.judges):
         values = table.turn_values[:, place]
-        rows.append(
-            JudgeMoved(
-                judge=judge,
-                turns=int(np.isfinite(values).sum()),
-                margin=200 * (mean(values, axis=0) - 0.5),
-                moved=int((wins[:, place] == 1).sum()),
-                by_attack={str(kind): 200 * (mean(values[kinds == kind], axis=0) - 0.5) for kind in np.unique(kinds)},
-            )
-        )
+        by_attack = {str(kind): 200 * (mean(values[kinds == kind], axis=0) - 0.5) for kind in np.unique(kinds)}
+        moved = {"turns": int(np.isfinite(values).sum()), "moved": int((wins[:, place] == 1).sum())}
+        margin = 200 * (mean(values, axis=0) - 0.5)
+        rows.append(JudgeMoved(judge=judge, margin=margin, by_attack=by_attack, **moved))
     return Canary(turns=len(found), judges=rows)

@@ -17,17 +17,7 @@ from duel.judging.bounds import length_difference
 from duel.judging.gate import FIGURES, Evidence
 from duel.judging.scoring import TOKENS, Columns, VoteTable
 from duel.judging.statistics import Floats, correlation, mean
-from duel.records import (
-    DIMENSIONS,
-    Asked,
-    Attempts,
-    FamilyBias,
-    JudgeFigures,
-    JudgePair,
-    LengthBias,
-    LengthBin,
-    MetricFigures,
-)
+from duel.records import DIMENSIONS, decision
 from duel.registry import OFFLINE
 
 NAMED_ATTEMPTS = 50
@@ -51,19 +41,12 @@ POINTS_A_DOUBLING = 1.7
 @FIGURES.register("judges and dimensions")
 def figures(evidence: Evidence) -> dict[str, Any]:
     table, panel, noise = evidence.table, evidence.panel, evidence.noise
-    found = judges(table, panel)
+    found, rows, pairs = judges(table, panel), [], []
     points = 100 * mean(table.by_judge_and_metric, axis=0)
-    rows = [
-        MetricFigures(
-            metric=name,
-            counted=place in table.keys,
-            score=points[place],
-            margin=2 * points[place] - 100,
-            lcb=evidence.bounds.by_metric[place],
-            alpha=statistics.krippendorff_alpha(panel.values[:, :, place]),
-        )
-        for place, name in enumerate(DIMENSIONS)
-    ]
+    for place, name in enumerate(DIMENSIONS):
+        lcb, alpha = evidence.bounds.by_metric[place], statistics.krippendorff_alpha(panel.values[:, :, place])
+        score = {"score": points[place], "margin": 2 * points[place] - 100}
+        rows.append(decision.MetricFigures(metric=name, counted=place in table.keys, lcb=lcb, alpha=alpha, **score))
     # On the noise floor the truth is a tie, so errors are known. Without it only the correlation of the judges' values
     # is, in which real differences between turns count as shared error: the votes they are worth are a lower bound.
     values = statistics.pair_correlations(panel.turn_values)
@@ -71,19 +54,15 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     shared, source = statistics.mean_correlation(errors), "noise floor"
     if not np.isfinite(shared):
         shared, source = statistics.mean_correlation(values), "votes: a lower bound"
+    for one, two in combinations(range(len(panel.judges)), 2):
+        both, turns = [panel.judges[one], panel.judges[two]], int((panel.counts[:, one] & panel.counts[:, two]).sum())
+        agreement = statistics.same_winner(panel.turn_values[:, one], panel.turn_values[:, two])
+        correlations = {"correlation": values[one, two], "error_correlation": errors[one, two]}
+        pairs.append(decision.JudgePair(judges=both, turns=turns, agreement=agreement, **correlations))
     return {
         "judges": found,
         "metrics": rows,
-        "judge_pairs": [
-            JudgePair(
-                judges=[panel.judges[one], panel.judges[two]],
-                turns=int((panel.counts[:, one] & panel.counts[:, two]).sum()),
-                agreement=statistics.same_winner(panel.turn_values[:, one], panel.turn_values[:, two]),
-                correlation=values[one, two],
-                error_correlation=errors[one, two],
-            )
-            for one, two in combinations(range(len(panel.judges)), 2)
-        ],
+        "judge_pairs": pairs,
         "by_judge": {row.judge: row.score for row in found},
         "by_metric": {row.metric: row.score for row in rows},
         "flip_rate": {row.judge: row.flip_rate for row in found},
@@ -94,47 +73,37 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def judges(table: VoteTable, panel: VoteTable) -> list[JudgeFigures]:
+def judges(table: VoteTable, panel: VoteTable) -> list[decision.JudgeFigures]:
     """A row a judge: how often it gave a verdict, which way it leans, how far it agrees, what it cost.
 
     Points and lean come from the gate's `table`, which no vote has selected; the rest from all votes.
     """
     columns, values = panel.columns, panel.turn_values
     flipped, share = flips(panel)
-    lean = first_shown_lean(table)
+    # How far a judge's votes lean to the reply shown first, -0.5 to 0.5; 0.5 is always the first. Mean over orders of
+    # the mean over turns, so that a strong side does not look like a position: NaN unless both orders were asked.
+    by_order = mean(table.vote_values, axis=0)
+    lean = (by_order[:, 1] - by_order[:, 0]) / 2
     points = 100 * mean(table.by_judge_and_metric[:, table.keys], axis=1)
     shown = statistics.winner(panel.vote_values) * np.array([-1.0, 1.0])
     rows = []
     for place, judge in enumerate(table.judges):
-        cast = int((columns.asked[:, place] >= 0).sum())
-        parsed = int(np.isfinite(shown[:, place]).sum())
+        cast, parsed = int((columns.asked[:, place] >= 0).sum()), int(np.isfinite(shown[:, place]).sum())
         rest = mean(np.delete(values, place, axis=1), axis=1)
         errors = Counter(slug for found in columns.errors if found for slug in found.get(judge, ()))
-        rows.append(
-            JudgeFigures(
-                judge=judge,
-                family=family(judge),
-                votes=cast,
-                parsed_votes=parsed,
-                parse_rate=parsed / cast if cast else None,
-                turns=int(table.counts[:, place].sum()),
-                score=points[place],
-                by_metric=dict(zip(DIMENSIONS, 100 * table.by_judge_and_metric[place], strict=True)),
-                flips=int(flipped[place]),
-                flip_rate=share[place],
-                first_shown_lean=lean[place],
-                agreement=statistics.same_winner(values[:, place], rest),
-                first=int((shown[:, place] == 1).sum()),
-                second=int((shown[:, place] == -1).sum()),
-                ties=int((shown[:, place] == 0).sum()),
-                calls=int(columns.asked[:, place].clip(0).sum()),
-                input_tokens=int(columns.tokens[:, place, 0].sum()),
-                output_tokens=int(columns.tokens[:, place, 1].sum()),
-                cost=_cost(columns.cost[:, place]),
-                models=sorted({names[judge] for names in columns.models if names and judge in names}),
-                errors=dict(sorted(errors.items())),
-            )
-        )
+        told: dict[str, Any] = {"votes": cast, "parsed_votes": parsed, "parse_rate": parsed / cast if cast else None}
+        told |= {"turns": int(table.counts[:, place].sum()), "score": points[place], "first_shown_lean": lean[place]}
+        told |= {"by_metric": dict(zip(DIMENSIONS, 100 * table.by_judge_and_metric[place], strict=True))}
+        told |= {"flips": int(flipped[place]), "flip_rate": share[place]}
+        told |= {"agreement": statistics.same_winner(values[:, place], rest)}
+        leans = {"first": 1, "second": -1, "ties": 0}
+        told |= {name: int((shown[:, place] == value).sum()) for name, value in leans.items()}
+        tokens = columns.tokens[:, place].sum(0)
+        told |= {"calls": int(columns.asked[:, place].clip(0).sum()), "cost": _cost(columns.cost[:, place])}
+        told |= {"input_tokens": int(tokens[0]), "output_tokens": int(tokens[1])}
+        told |= {"models": sorted({names[judge] for names in columns.models if names and judge in names})}
+        told |= {"errors": dict(sorted(errors.items()))}
+        rows.append(decision.JudgeFigures(judge=judge, family=family(judge), **told))
     return rows
 
 
@@ -154,27 +123,17 @@ def spending(evidence: Evidence) -> dict[str, Any]:
         if part is not None:
             took_part |= {*part.opponents, *part.challengers}
             took_part |= {name for models in part.models if models for name in models.values()}
+    # Turns whose first vote is there and that were not asked in full.
+    stopped = 0 if evidence.table is evidence.panel else int((evidence.table.parsed & ~whole).sum())
+    votes = {"votes_full": full, "votes_asked": asked, "saved_share": 1 - asked / full if full else 0.0}
+    named = [file for file, _ in attempts[:NAMED_ATTEMPTS]]
+    cached, reasoning = tokens["cached_tokens"], tokens["reasoning_tokens"]
     return {
-        "asked": Asked(
-            strategy=evidence.settings.judge.strategy,
-            votes_full=full,
-            votes_asked=asked,
-            saved_share=1 - asked / full if full else 0.0,
-            # Turns whose first vote is there and that were not asked in full.
-            stopped=0 if evidence.table is evidence.panel else int((evidence.table.parsed & ~whole).sum()),
-        ),
-        "attempts": Attempts(
-            turns=len(attempts),
-            kinds=dict(sorted(kinds.items())),
-            files=[file for file, _ in attempts[:NAMED_ATTEMPTS]],
-        ),
+        "asked": decision.Asked(strategy=evidence.settings.judge.strategy, stopped=stopped, **votes),
+        "attempts": decision.Attempts(turns=len(attempts), kinds=dict(sorted(kinds.items())), files=named),
         "calls": int(spent.asked.clip(0).sum()),
-        "tokens": {
-            "input": tokens["prompt_tokens"],
-            "output": tokens["completion_tokens"],
-            "cached_input": tokens["cached_tokens"],
-            "reasoning": tokens["reasoning_tokens"],
-        },
+        "tokens": {"input": tokens["prompt_tokens"], "output": tokens["completion_tokens"]}
+        | {"cached_input": cached, "reasoning": reasoning},
         "cost": _cost(spent.cost),
         "writers": {"opponent": sorted(opponents), "challenger": sorted(challengers)},
         "offline": any(name.startswith(OFFLINE) for name in took_part),
@@ -199,22 +158,16 @@ def biases(evidence: Evidence) -> dict[str, Any]:
         told = (share != 0) & np.isfinite(outcome) & (outcome != 0)
         return float((np.sign(share[told]) == outcome[told]).mean()) if told.any() else None
 
-    length = LengthBias(
+    by_judge, bins = zip(table.judges, statistics.winner(table.turn_values).T, strict=True), []
+    for place, label in enumerate(LENGTH_LABELS):
+        inside, edges = places == place, {"low": LENGTH_EDGES[place], "high": LENGTH_EDGES[place + 1]}
+        score = 100 * (mean(table.deltas[inside], axis=0) + 0.5)
+        bins.append(decision.LengthBin(label=label, score=score, **edges, **tally(outcome[inside])))
+    length = decision.LengthBias(
         longer_won=longer_won(outcome),
         correlation=correlation(share, table.deltas),
-        by_judge={
-            judge: longer_won(statistics.winner(table.turn_values[:, at])) for at, judge in enumerate(table.judges)
-        },
-        bins=[
-            LengthBin(
-                label=label,
-                low=LENGTH_EDGES[place],
-                high=LENGTH_EDGES[place + 1],
-                score=100 * (mean(table.deltas[places == place], axis=0) + 0.5),
-                **tally(outcome[places == place]),
-            )
-            for place, label in enumerate(LENGTH_LABELS)
-        ],
+        by_judge={judge: longer_won(winners) for judge, winners in by_judge},
+        bins=bins,
     )
     return {"length_bias": length, "family_bias": family_bias(evidence.panel)}
 
@@ -242,7 +195,7 @@ def family(model: str) -> str:
     return (vendor.split("/")[-1] or (letters[0] if letters else name)).lower()
 
 
-def family_bias(table: VoteTable) -> list[FamilyBias]:
+def family_bias(table: VoteTable) -> list[decision.FamilyBias]:
     """Per judge and pair of writers: whether it wrote one side itself, and how its scores differ from the others'."""
     columns = table.columns
     families = [(family(king), family(c)) for king, c in zip(columns.opponents, columns.challengers, strict=True)]
@@ -255,19 +208,11 @@ def family_bias(table: VoteTable) -> list[FamilyBias]:
             both = np.isfinite(own) & np.isfinite(others)
             score, rest = (100 * mean(values[both], axis=0) for values in (own, others))
             wrote = [side for side, writer in zip(("king", "challenger"), pair, strict=True) if writer == family(judge)]
-            rows.append(
-                FamilyBias(
-                    judge=judge,
-                    family=family(judge),
-                    king_family=pair[0],
-                    challenger_family=pair[1],
-                    own="both" if len(wrote) == 2 else wrote[0] if wrote else "neither",
-                    turns=int(both.sum()),
-                    score=score,
-                    others=rest,
-                    difference=score - rest,
-                )
-            )
+            told: dict[str, Any] = {"judge": judge, "family": family(judge), "turns": int(both.sum())}
+            told |= {"king_family": pair[0], "challenger_family": pair[1]}
+            told |= {"own": "both" if len(wrote) == 2 else wrote[0] if wrote else "neither"}
+            told |= {"score": score, "others": rest, "difference": score - rest}
+            rows.append(decision.FamilyBias(**told))
     return rows
 
 
@@ -297,13 +242,3 @@ def flips(table: VoteTable) -> tuple[Floats, Floats]:
     both, flipped = np.isfinite(table.vote_values).all(2).sum(0), table.standings.flipped.sum(0)
     with np.errstate(invalid="ignore"):
         return flipped, flipped / both
-
-
-def first_shown_lean(table: VoteTable) -> Floats:
-    """Per judge: how far its votes lean to the reply shown first, -0.5 to 0.5; 0.5 is always the first.
-
-    Mean over orders of the mean over turns, so that a strong side does not look like a position: only orders that were
-    both asked of a judge are compared; NaN otherwise.
-    """
-    by_order = mean(table.vote_values, axis=0)
-    return np.asarray((by_order[:, 1] - by_order[:, 0]) / 2)

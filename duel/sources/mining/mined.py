@@ -1,7 +1,6 @@
 """Rows of mined trajectories and of the commits that followed, scrubbed, as parquet files in the datasets' columns.
 
-What a session says of its person is taken out before anything is written: names, home folders, secrets, addresses. A
-name becomes the same word everywhere in a session, so that paths stay coherent: `/home/user/…`.
+A person's name becomes the same word everywhere in a session, so that paths stay coherent: `/home/user/…`.
 """
 
 import getpass

@@ -1,9 +1,7 @@
 """From a session to a trajectory in the dataset's shape: one reply, one thought, one bash block, one observation.
 
-Every tool call becomes a turn of its own; calls that were made in parallel follow each other. A reply without a call
-hands over to the person, where the session has calls at all; text that looks like an action nobody knows is none. The
-first call without a faithful shell form ends the trajectory, and so does a hole in the log: what comes after it builds
-on what cannot be shown.
+Parallel calls follow each other. The first call without a faithful shell form, or a hole in the log, ends it: what
+comes after builds on what cannot be shown.
 """
 
 import re

@@ -1,8 +1,7 @@
 """The commit that followed a session: what the person kept of the agent's work, as a pull request of one's own.
 
-The folder is named by a log, so it is outside data: git is asked by argument lists, never through a shell, with hooks,
-helpers, external diffs, lazy fetches and the user's own configuration switched off; a repository that belongs to
-someone else is refused by git itself. Nothing is written and nothing leaves the machine.
+The folder is named by a log: git runs by argument lists, with hooks, helpers, external diffs, lazy fetches and the
+user's configuration off; it refuses somebody else's repository itself. Nothing is written, nothing leaves the machine.
 """
 
 import os
@@ -17,11 +16,9 @@ from typing import NamedTuple
 from duel import shell
 from duel.conversation.model import AgentCall, Session
 
-# How long after a session a commit still counts as its own.
-WINDOW_DAYS = 7
+WINDOW_DAYS = 7  # how long after a session a commit still counts as its own
 TIMEOUT_SECONDS = 30
-# A larger diff is generated or vendored code; prompt.py would refuse it as huge.
-LARGEST_PATCH = 4 << 20
+LARGEST_PATCH = 4 << 20  # a larger diff is generated or vendored code; prompt.py would refuse it as huge
 _SAFE = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
 _SAFE |= dict.fromkeys(("GIT_CONFIG_NOSYSTEM", "GIT_ATTR_NOSYSTEM", "GIT_NO_LAZY_FETCH"), "1")
 _OFF = (
@@ -35,8 +32,7 @@ _TEST_PATH = re.compile(
 )
 _EDITING = {"Write", "write", "Edit", "MultiEdit", "edit", "NotebookEdit"}
 _EDITORS = {"str_replace_editor", "str_replace_based_edit_tool", "file_editor"}
-# Titles stand in the first lines; the Apache text is 11 KB, so all of them lie within this.
-_LOOKED_AT = 20_000
+_LOOKED_AT = 20_000  # titles stand in the first lines; the Apache text is 11 KB, so all of them lie within this
 
 
 class LocalRepository(NamedTuple):
@@ -58,20 +54,16 @@ class OwnCommit(NamedTuple):
 @lru_cache(maxsize=256)
 def repository(folder: str) -> LocalRepository | None:
     """The repository that `folder` lies in; None where the folder is gone, is no repository, or is not the user's."""
-    path = Path(folder)
-    top = _git(path, "rev-parse", "--show-toplevel") if folder.startswith("/") else None
-    if not top:
+    found = _git(Path(folder), "rev-parse", "--show-toplevel") if folder.startswith("/") else None
+    if not found:
         return None
-    remote = _REMOTE.search(_git(path, "config", "--get", "remote.origin.url") or "")
-    top_path = Path(top.strip())
-    return LocalRepository(top_path, f"{remote[1]}/{remote[2]}" if remote else f"local/{top_path.name}")
+    top = Path(found.strip())
+    remote = _REMOTE.search(_git(top, "config", "--get", "remote.origin.url") or "")
+    return LocalRepository(top, f"{remote[1]}/{remote[2]}" if remote else f"local/{top.name}")
 
 
 def following(session: Session, place: LocalRepository) -> OwnCommit | None:
-    """The first commit since the session's first edit that touches a file which it edited, also one of the agent's own.
-
-    It is looked for from HEAD and the branch that the log names; merges and a repository's first commit do not count.
-    """
+    """The first commit, from HEAD and the log's branch, that touches an edited file, since the session's first edit."""
     worked = [call for call in session.calls if call.result is not None and not call.is_error and _paths(call)]
     start = min((call.at for call in worked if call.at is not None), default=session.started)
     top, home = place.top.resolve(), f"{Path.home()}/"

@@ -1,11 +1,8 @@
 """The shell form of a tool call: the command that does in a shell what the tool did, or the reason why there is none.
 
-The table at the end names every tool that is known, of all harnesses: Claude Code (`Read`), pi and OpenClaw (`read`),
-OpenHands, SWE-agent and SWE-smith (`str_replace_editor`), mini-swe-agent (`bash`).
-
-What changes a file is a heredoc that writes it, a patch that `git apply` takes, or an exact replacement, and gives,
-byte for byte, what the recorded tool wrote. A line of the block must not open with three backticks, which would end the
-bash block that it stands in; content that has such lines is written with a prefix that `sed` takes off again.
+What changes a file gives, byte for byte, what the recorded tool wrote. No line of the block may open with three
+backticks, which would end the bash block that it stands in: content that has such lines gets a prefix that `sed` takes
+off again.
 """
 
 import difflib
@@ -27,16 +24,12 @@ SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 BOOKKEEPING = frozenset(
     "TodoWrite TodoRead TaskCreate TaskUpdate TaskList TaskGet task_tracker think update_plan ToolSearch".split()
 )
-# Calls that hand the turn back to the person.
-HAND_OVER = frozenset({"submit", "finish"})
-# difflib is quadratic at worst: a longer file is changed by an exact replacement.
-LARGEST_DIFF_LINES = 20_000
+HAND_OVER = frozenset({"submit", "finish"})  # calls that hand the turn back to the person
+LARGEST_DIFF_LINES = 20_000  # difflib is quadratic at worst: a longer file is changed by an exact replacement
 _PREFIX = "|"
-# Paths that a patch header holds without quoting.
-_PLAIN_PATH = re.compile(r"[\w.@%+=,-][\w.@%+=,/-]*")
+_PLAIN_PATH = re.compile(r"[\w.@%+=,-][\w.@%+=,/-]*")  # paths that a patch header holds without quoting
 _FENCE_LINE = re.compile(r"^```", re.MULTILINE)
-# NUL, and halves of surrogate pairs.
-_NO_SHELL_TEXT = re.compile(r"[\0\ud800-\udfff]")
+_NO_SHELL_TEXT = re.compile(r"[\0\ud800-\udfff]")  # NUL, and halves of surrogate pairs
 
 
 class NoShellForm(Exception):
@@ -236,10 +229,7 @@ def write_file(call: AgentCall, content: str) -> str:
 
 
 def apply_patch(path: str, before: str, after: str, prefix: str = "") -> str:
-    """`git apply` of the change from `before` to `after`; "" where there is none, or no patch can hold it.
-
-    Below the top of a repository git passes over, in silence, what is not named from there: `prefix` says where.
-    """
+    """`git apply` of the change to a file that `prefix` leads to from the top; "" where no patch can hold it."""
     old, new = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (before, after))
     plain = _PLAIN_PATH.fullmatch(path) and ".." not in path.split("/")
     if not plain or before == after or len(old) + len(new) > LARGEST_DIFF_LINES:
@@ -252,6 +242,7 @@ def apply_patch(path: str, before: str, after: str, prefix: str = "") -> str:
         if line.startswith("@@"):
             line = re.sub(r"(?<=[-+])\d+", lambda number: str(int(number[0]) + head), line)
         patch += line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+    # Below the top of a repository git passes over, in silence, what is not named from there.
     return heredoc("git apply" + (f" --directory={shlex.quote(prefix)}" if prefix else ""), patch)
 
 
@@ -260,20 +251,14 @@ def _common(one: Sequence[str], other: Sequence[str]) -> int:
 
 
 def replaced(before: str, old: str, new: str, everywhere: bool) -> str:
-    """`before` with `old` replaced as Claude Code does it.
-
-    An edit that replaces by nothing takes the end of the line with it, where `old` stops in front of one.
-    """
+    """`before` with `old` replaced as Claude Code does: replacing by nothing takes the end of the line with it."""
     if not new and not old.endswith("\n") and old + "\n" in before:
         old += "\n"
     return before.replace(old, new, -1 if everywhere else 1)
 
 
 def _replacement(path: str, replacements: Sequence[tuple[str, str, bool]]) -> str:
-    """An exact replacement for a file whose content is not at hand: (old, new, everywhere) in order, by Python.
-
-    It fails, as the edit tools do, where `old` is not there, or there more than once without `everywhere`.
-    """
+    """(old, new, everywhere) in order, by Python; it fails, as the edit tools do, where `old` is not just there."""
     lines = ["text = file.read_bytes().decode()"]
     for old, new, everywhere in replacements:
         missing = "old not in text" if everywhere else "text.count(old) != 1"

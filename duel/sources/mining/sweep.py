@@ -1,7 +1,4 @@
-"""The way of a session from a log to a row: read, choose, convert, find its commit, judge its outcome. And the account.
-
-One session is in memory at a time. Whatever is left out is counted by reason and listed for report/dropped.jsonl.
-"""
+"""The way of a session from a log to a row: read, choose, convert, find its commit, judge its outcome; the account."""
 
 import re
 from collections import Counter
@@ -25,12 +22,9 @@ from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.sessions import session_formats
 from duel.sources.sessions.session_formats import Log
 
-# Reasons and notes are listed one by one up to this many, and counted beyond.
-LISTED = 12
-# By so many rows of a file it is judged whether its actions are known.
-JUDGED_ROWS = 40
-# Sessions between two words of how far the work is.
-TOLD_EVERY = 1000
+LISTED = 12  # reasons and notes are listed one by one up to this many, and counted beyond
+JUDGED_ROWS = 40  # by so many rows of a file it is judged whether its actions are known
+TOLD_EVERY = 1000  # sessions between two words of how far the work is
 # The words with which harnesses open every task.
 _FRAME = re.compile(r"</?[a-z_-]+>|Consider the following PR description:|Please solve (?:this|the following) issue:?")
 _UNITS = {"m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}

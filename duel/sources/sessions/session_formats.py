@@ -123,10 +123,7 @@ def hub_rows(name: str, split: str, revision: str) -> Iterator[Record]:
 
 
 def find(root: Path) -> Iterator[Log]:
-    """The files below `root` (or `root` itself) that may be logs, in the order of their paths.
-
-    A linked folder is followed once, wherever it leads; a linked file is not, since its own folder has it.
-    """
+    """The files that may be logs, by their paths. A linked folder is followed once, a linked file not at all."""
     if root.is_file():
         yield Log(root, root.name)
         return
@@ -307,10 +304,7 @@ class SessionTree(dict[str, Node]):
     def branches(
         self, leaf: str, all_branches: bool, widened: Callable[[list[str]], Iterable[str]] = list
     ) -> Iterator[tuple[str, list[str]]]:
-        """(name, ids) of the branch that ends on `leaf`, named "", then on request of each that tells something new.
-
-        `widened` adds to a path what belongs to it. Nothing can be read behind a hole.
-        """
+        """(name, ids) of the branch to `leaf`, named "", then of each that tells more; `widened` adds to a path."""
         told, inner, ends = set[str](), {entry.parent for entry in self.values()}, [leaf]
         if all_branches:
             ends += [key for key, one in self.items() if key not in inner and not isinstance(one.record, Hole)]

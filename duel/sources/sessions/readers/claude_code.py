@@ -1,9 +1,8 @@
-"""Claude Code: `~/.claude/projects/<folder>/<session>.jsonl`, sub-agents in `<session>/subagents/agent-<id>.jsonl`.
+"""Claude Code: `~/.claude/projects/<folder>/<session>.jsonl`, its sub-agents, what `claude -p` prints as a stream.
 
-Also what `claude -p --output-format stream-json` prints. User and assistant lines form a tree by `parentUuid`, which
-also passes through progress and system lines; a compaction is bridged by `logicalParentUuid`. One API response is
-spread over several lines with one `message.id`, with results of parallel calls between them; calls and results are
-paired by their ids. What the person rewound is another branch.
+Lines form a tree by `parentUuid`, bridged over a compaction by `logicalParentUuid`; one API response is spread over
+several lines with one `message.id`, with results of parallel calls between them. What the person rewound is another
+branch.
 """
 
 import re
@@ -31,8 +30,7 @@ _LOCAL_COMMAND = re.compile(r"<local-command-(?:stdout|stderr|caveat)>|Caveat: T
 # A command of the person's own: a stored prompt, which follows in a meta line. Built-in commands have no such line.
 _COMMAND = re.compile(r"<command-name>\s*(/?[^<\s]+)\s*</command-name>")
 _COMMAND_ARGUMENTS = re.compile(r"<command-args>(.*?)</command-args>", re.DOTALL)
-# The sub-agent of a side-chain line that names none.
-_INLINE = "inline"
+_INLINE = "inline"  # the sub-agent of a side-chain line that names none
 
 
 @dataclass(slots=True)

@@ -1,9 +1,7 @@
-"""Logs in which each record is one event: Codex, opencode and OpenHands.
+"""Logs with an event a record: Codex (items of the Responses API), opencode (its database, its export), OpenHands.
 
-Codex CLI: `~/.codex/sessions/YYYY/MM/DD/rollout-*.jsonl`, a line an item of the Responses API in an envelope;
-`event_msg` lines repeat what the items say, and reasoning is sealed but for its summary. opencode:
-its database, and what `opencode export` prints. OpenHands: version 0 (`action`/`observation`), version 1 (`kind`); an
-observation names the action that caused it (`cause`, `tool_call_id`), parallel calls are events of one response.
+OpenHands' version 0 has `action`/`observation`, version 1 `kind`; an observation names the action that caused it
+(`cause`, `tool_call_id`), parallel calls are events of one response.
 """
 
 import shlex

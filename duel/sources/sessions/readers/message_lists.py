@@ -13,8 +13,7 @@ from duel.sources.sessions.session_formats import Log, SessionReader, any_record
 
 _DOCUMENTATION = ("func_documentation_string", "docstring", "doc", "nl")
 _CODE = ("func_code_string", "whole_func_string", "code", "function", "original_string")
-# CodeContests' own enumeration.
-_LANGUAGES = {1: "python2", 2: "cpp", 3: "python", 4: "java"}
+_LANGUAGES = {1: "python2", 2: "cpp", 3: "python", 4: "java"}  # CodeContests' own enumeration
 _TEXTS = ("content", "text", "message", "prompt", "response")
 _RESULTS = ("tool_result", "tool_output", "output", "result")
 _TURNS = {"user_prompt": "user", "assistant_response": "assistant"}
@@ -51,10 +50,6 @@ def _mini_swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
         session.model = text(table(configuration.get("model")), "model_name") or session.model
         session.folder = text(table(configuration.get("environment")), "cwd")
         yield session
-
-
-def _is_swe_agent(sample: list[dict[str, Any]]) -> bool:
-    return bool(sample) and all(isinstance(sample[0].get(name), list) for name in ("history", "trajectory"))
 
 
 def _swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
@@ -109,9 +104,7 @@ def _turn_tables(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """As SWE-chat holds real sessions, whose rows stand together."""
     for key, grouped in groupby(log.values(), lambda row: str(row.get("session_id"))):
         rows = sorted(grouped, key=lambda row: n if isinstance(n := row.get("turn_number"), int) else 0)
-        facts = {
-            name: next((row[name] for row in rows if row.get(name)), "") for name in ("model", "repo", "repository")
-        }
+        facts = {k: next((row[k] for row in rows if row.get(k)), "") for k in ("model", "repo", "repository")}
         messages = [message for row in rows for message in _turn(row)]
         session = message_rows.session({**facts, "session_id": key, "messages": messages}, "turn-tables", key)
         session.repo = session.repo or str(facts["repository"])
@@ -138,10 +131,7 @@ def _turn(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _oasst(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """Message trees, as trees or a message a row; of each the branch that people ranked best.
-
-    What was deleted or failed its review ends it.
-    """
+    """Message trees, as trees or a message a row: the branch that people ranked best, to what was deleted or failed."""
     for tree, rows in groupby(log.values(), lambda row: text(row, "message_tree_id", "message_id")):
         listed = list(rows)
         node, branch = _root(listed[0]), dict[str, tuple[str, str]]()
@@ -175,28 +165,26 @@ def _code_contests(log: Log, all_branches: bool = False) -> Iterator[Session]:
             if isinstance(source, str) and isinstance(kind, int | str):
                 firsts.setdefault(_LANGUAGES.get(kind, "") if isinstance(kind, int) else kind.lower(), source)
         for language, source in firsts.items():
-            name = f"{text(row, 'name') or number} {language}"
-            yield _answered("code-contests", name, number, text(row, "description"), language, source.rstrip())
+            said = [("user", text(row, "description")), ("assistant", f"```{language}\n{source.rstrip()}\n```")]
+            session = chat("code-contests", f"{text(row, 'name') or number} {language}", said)
+            session.row = number
+            yield session
 
 
 def _docstrings(log: Log, all_branches: bool = False) -> Iterator[Session]:
     for number, row in enumerate(log.values()):
-        asked, code, language = text(row, *_DOCUMENTATION), text(row, *_CODE), text(row, "language")
-        session = _answered("docstrings", f"{log.name} row {number}", number, asked, language.lower(), code.strip())
-        session.repo, session.license = text(row, "repository_name", "repo"), text(row, "license")
+        code = f"```{text(row, 'language').lower()}\n{text(row, *_CODE).strip()}\n```"
+        said = [("user", text(row, *_DOCUMENTATION)), ("assistant", code)]
+        session = chat("docstrings", f"{log.name} row {number}", said)
+        session.row, session.license = number, text(row, "license")
+        session.repo = text(row, "repository_name", "repo")
         yield session
-
-
-def _answered(format: str, name: str, number: int, asked: str, language: str, code: str) -> Session:
-    session = chat(format, name, [("user", asked), ("assistant", f"```{language}\n{code}\n```")])
-    session.row = number
-    return session
 
 
 FORMATS = {
     "messages": SessionReader(any_record(message_rows.conversation), _rows),
     "mini-swe-agent": SessionReader(_is_mini_swe_agent, _mini_swe_agent),
-    "swe-agent": SessionReader(_is_swe_agent, _swe_agent),
+    "swe-agent": SessionReader(any_record(lambda r: "history" in r and "trajectory" in r), _swe_agent),
     "atif-documents": SessionReader(any_record(lambda row: text(row, "schema_version").startswith("ATIF")), _atif),
     "code-contests": SessionReader(
         any_record(lambda row: "description" in row and "language" in table(row.get("solutions"))), _code_contests

@@ -1,8 +1,7 @@
 """pi and OpenClaw: session files of pi's session manager, OpenClaw's database and bundle, which hold the same entries.
 
-Versions 1 (linear), 2 and 3 (a tree by `parentId`). The first line is a header without a parent. The leaf is the last
-entry with an id; the way from it to the root is the active branch. Compactions stay in the file as entries of their
-own: the whole way is kept and the cut is counted.
+Versions 1 (linear), 2 and 3 (a tree by `parentId`); the active branch ends on the last entry with an id. Compactions
+are entries of their own: the whole way is kept and the cut is counted.
 """
 
 from collections.abc import Iterable, Iterator
@@ -101,11 +100,7 @@ def _is_openclaw(sample: list[dict[str, Any]]) -> bool:
 
 
 def _openclaw(log: Log, all_branches: bool = False) -> Iterator[Session]:
-    """`agents/<id>/agent/openclaw-agent.sqlite`, and the bundle of `sessions export-trajectory`.
-
-    The bundle has the entries in `session-branch.json`, and in `system-prompt.txt` and `tools.json` what the model was
-    given.
-    """
+    """`agents/<id>/agent/openclaw-agent.sqlite`, and the bundle of `sessions export-trajectory`, a folder of files."""
     if log.is_database:
         for (key,) in log.query("SELECT DISTINCT session_id FROM transcript_events ORDER BY session_id"):
             for session in _branches(log, all_branches, _stored(log, str(key), all_branches)):
