@@ -63,10 +63,8 @@ async def run_async(
         panel, turns = Panel(stage), survey.Survey(stage)
         failure, still_open = None, EXIT_FINISHED
         with workspace.lock("score", "validate.py"), endpoint_url(offline and not regate) as url:
-            files, summary = (
-                Snapshot.take(workspace, "answer", "score"),
-                calls.Summary("validate" if regate else "judge"),
-            )
+            files = Snapshot.take(workspace, "answer", "score")
+            summary = calls.Summary("validate" if regate else "judge")
             case = survey.load_case(panel, files) if regate or not (again or further) else None
             if regate and case is None:
                 waiting = sum(1 for _ in panel.open_turns(turns.judgeable()))
