@@ -11,9 +11,10 @@ from typing import NoReturn
 
 from duel import __version__, command
 from duel.errors import EXIT_FINISHED, SettingsError
-from duel.stages.command_lines import add_options, table
+from duel.stages.opening import add_options, opened, table, taken_by
 
-# Each module holds the command's story (its docstring) and `run(workspace, settings, …)`, or `main(arguments)`.
+# Each module holds the command's story (its docstring), and `run(workspace, settings, …)` with what a command line may
+# have besides, `plan` and `show`; or `main(arguments)`.
 COMMANDS = {
     name: row.get("module", f"duel.stages.{name.replace('-', '_')}") for name, row in table().items() if name != "group"
 }
@@ -32,11 +33,8 @@ def script(name: str) -> NoReturn:
 def call(words: list[str]) -> int:
     """Run what stands in `words` behind `duel`; gives the exit code."""
     name, *rest = words or ["--help"]
-    if name in {"-h", "--help"}:
-        print(overview())
-        return EXIT_FINISHED
-    if name == "--version":
-        print(f"duel-curation {__version__}")
+    if name in {"-h", "--help", "--version"}:
+        print(f"duel-curation {__version__}" if name == "--version" else overview())
         return EXIT_FINISHED
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
@@ -46,7 +44,7 @@ def call(words: list[str]) -> int:
 
 
 def launch(name: str, prog: str, words: list[str]) -> int:
-    """Run one command, called `prog`, on its command line; the module is imported once that is read."""
+    """Read the command line of one command, called `prog`; then import its stage, plan or run it, and show the rest."""
     story = ast.get_docstring(ast.parse(source(COMMANDS[name]).read_bytes())) or ""
     if prog.endswith(".py"):  # examples as they are typed in a checkout, or after an installation
         story = re.sub(r"(?m)^    (\w+)\.py\b", r"    python \1.py", story)
@@ -57,12 +55,17 @@ def launch(name: str, prog: str, words: list[str]) -> int:
     parser.add_argument("--workspace", type=Path, default=Path(), metavar="DIR", help=what)
     add_options(name, parser)
     arguments = parser.parse_args(words)
-    module = import_module(COMMANDS[name])
-    if hasattr(module, "main"):
-        return int(module.main(arguments))
-    from duel.stages import opening
-
-    return opening.launch(module, arguments, begins="begins" in table()[name])
+    stage = import_module(COMMANDS[name])
+    if hasattr(stage, "main"):
+        return int(stage.main(arguments))
+    workspace, settings = opened(arguments, begins="begins" in table()[name])
+    if getattr(arguments, "plan", False) and hasattr(stage, "plan"):
+        stage.plan(workspace, settings, **taken_by(stage.plan, arguments)).say()
+        return EXIT_FINISHED
+    result = stage.run(workspace, settings, **taken_by(stage.run, arguments))
+    if hasattr(stage, "show"):
+        stage.show(result.found, arguments)
+    return int(result.exit_code)
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,9 +80,8 @@ def source(module: str) -> Path:
 
 
 def overview() -> str:
-    lines = []
+    lines = ["usage: duel COMMAND …", ""]
     for name, module in COMMANDS.items():  # which need not be imported for it
         with source(module).open(encoding="utf-8") as text:
-            story = next(text).strip().strip('"')
-        lines.append(f"  {name:12} {story}")
-    return "\n".join(["usage: duel COMMAND …", "", *lines, "", "`duel COMMAND --help` tells more."])
+            lines.append(f"  {name:12} {next(text).strip().strip(chr(34))}")
+    return "\n".join([*lines, "", "`duel COMMAND --help` tells more."])

@@ -1,7 +1,5 @@
 """What every command has in common: exit codes, errors without a traceback, where it talks."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform
@@ -10,7 +8,6 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from types import FrameType
 from typing import Any, NoReturn
 
 from duel import errors
@@ -24,16 +21,12 @@ def as_installed(text: str) -> str:
 def run(main: Callable[[], int | None], *, installed: bool = False) -> NoReturn:
     """Call `main` as a program does: its exit code, or a message and the exit code of what it raises.
 
-    `installed`: hints name commands (`duel king`), not scripts.
+    `installed`: hints name commands (`duel king`), not scripts. SIGTERM and SIGHUP end it as Ctrl-C does.
     """
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
     _mend_streams()
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
-            signal.signal(getattr(signal, name), interrupt)
+            signal.signal(getattr(signal, name), signal.default_int_handler)
     code = code_of(main, installed=installed)
     with contextlib.suppress(OSError):
         sys.stdout.flush()

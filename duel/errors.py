@@ -1,14 +1,10 @@
 """The error tree: what went wrong, where, the value, and what to do about it.
 
-DuelError                 anything this project raises on purpose
-├── UserError             the user must change something          exit code 2
-│   ├── SettingsError     chain.toml, .env, an environment variable, a flag
-│   ├── SourceError       a dataset, parquet file or session that cannot be used
-│   ├── WorkspaceError    a folder, a lock, a full disk
-│   └── EndpointError     the endpoint refuses every call (key, money, model, address)
-├── BudgetSpent           the spending limit is reached            exit code 3
-├── NotAccepted           `validate.py --check` and not accepted   exit code 4
-└── ItemError             one item is bad: recorded with its reason, the run goes on
+DuelError
+├── UserError       exit code 2: SettingsError, SourceError, WorkspaceError, EndpointError
+├── BudgetSpent     exit code 3
+├── NotAccepted     exit code 4
+└── ItemError       recorded with its reason; the run goes on
 """
 
 EXIT_FINISHED = 0

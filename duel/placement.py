@@ -1,6 +1,6 @@
 """Which bucket a turn goes to, and why: the one place that decides, for audit, panel, report, export and the page."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from duel.records import Audit, Bucket
 from duel.settings import Settings
@@ -47,10 +47,9 @@ def place(score: float | None, audit: Audit | None, settings: Settings, confirme
 
     `confirmed` is what a second, independent look gave, if there was one: it must reach `final_min` too.
     """
-    kept_out = obstacle(audit, settings)
-    if kept_out is not None:
-        return kept_out
     final_min, defeat_min = settings.report.final_min, settings.report.defeat_min
+    if kept_out := obstacle(audit, settings):
+        return kept_out
     if score is None:
         return Placement(None, "not parsed: too few judges gave a verdict", "unparsed")
     if score < defeat_min:
@@ -62,17 +61,12 @@ def place(score: float | None, audit: Audit | None, settings: Settings, confirme
     return Placement("final", f"score {score:.1f} is at least {final_min:g}")
 
 
-@dataclass
-class Representatives:
+class Representatives(dict[str, str]):
     """Inside `final/` one turn stands for its near-duplicates: the first to come, so hand them in best first."""
-
-    _kept: dict[str, str] = field(default_factory=dict)
 
     def place(self, stem: str, placement: Placement, duplicates_of: str) -> Placement:
         """`placement`, or none where a near-duplicate of the turn `stem` is in `final/` already."""
-        if placement.bucket != "final":
-            return placement
-        other = self._kept.setdefault(duplicates_of or stem, stem)
+        other = self.setdefault(duplicates_of or stem, stem) if placement.bucket == "final" else stem
         if other == stem:
             return placement
         return Placement(None, f"near-duplicate of {other}, which is in final", "near-duplicate")

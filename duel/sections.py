@@ -1,6 +1,7 @@
 """The sections of chain.toml: every key with its type, its bounds and its default.
 
-What each key does stands in `wordlists/settings.toml`: `docs/settings.md` and the file of `duel init` are made from it.
+What each section is about and each key does stands in `wordlists/settings.toml`: `docs/settings.md` and the file of
+`duel init` are made from it.
 """
 
 from typing import Annotated, Any, Literal
@@ -26,17 +27,17 @@ def _known_metrics(keys: list[str]) -> list[str]:
     return keys
 
 
+def _known_steps(steps: str) -> str:
+    if {step.strip() for step in steps.split(",")} - {*SELECTION_STEPS, ""}:
+        raise ValueError(f"must be steps out of {', '.join(SELECTION_STEPS)}, with commas between them")
+    return steps
+
+
 def _not_the_question(fields: dict[str, Any]) -> dict[str, Any]:
     own = {"model", "messages", "stream", "stream_options", "max_tokens", "temperature", "response_format"}
     if taken := own & fields.keys():
         raise ValueError(f"cannot set {', '.join(sorted(taken))}")
     return fields
-
-
-def _known_steps(steps: str) -> str:
-    if {step.strip() for step in steps.split(",")} - {*SELECTION_STEPS, ""}:
-        raise ValueError(f"must be steps out of {', '.join(SELECTION_STEPS)}, with commas between them")
-    return steps
 
 
 Models = Annotated[list[str], AfterValidator(distinct)]
@@ -51,8 +52,6 @@ class FrozenSection(BaseModel):
 
 
 class SampleSection(FrozenSection):
-    """Which turns are drawn, and from where."""
-
     dataset: str = "AlienKevin/SWE-ZERO-12M-trajectories"
     pulls: str = "nebius/SWE-rebench-V2-PRs"
     revision: str = ""
@@ -83,8 +82,6 @@ class Fallback(FrozenSection):
 
 
 class EndpointSection(FrozenSection):
-    """How a model is reached; `[judge]` overrides what it names itself."""
-
     base_url_env: str = "CHUTES_BASE_URL"
     api_key_env: str = "CHUTES_API_KEY"
     timeout_s: float = Field(300.0, gt=0)
@@ -119,8 +116,6 @@ class Sampling(FrozenSection):
 
 
 class GenerateSection(Sampling):
-    """How king and challenger are written."""
-
     model: str = "moonshotai/Kimi-K2.6-TEE"
     king_model: str = ""
     challenger_model: str = ""
@@ -151,8 +146,6 @@ class RateLimit(FrozenSection):
 
 
 class JudgeSection(Sampling):
-    """The panel."""
-
     models: Models = Field(["deepseek-ai/DeepSeek-V3.2-TEE", *THINKING], min_length=1)
     thinking_models: list[str] = [*THINKING]
     base_url_env: str = ""
@@ -187,8 +180,6 @@ class JudgeSection(Sampling):
 
 
 class DuelSection(FrozenSection):
-    """The acceptance gate."""
-
     mode: Literal[1, 2] = 2
     win_margin: float = 2.0
     margin_bound: bool = False
@@ -206,15 +197,11 @@ class DuelSection(FrozenSection):
 
 
 class ReportSection(FrozenSection):
-    """Thresholds of the buckets, in points."""
-
     final_min: float = Field(80.0, ge=0, le=100)
     defeat_min: float = Field(66.0, ge=0, le=100)
 
 
 class AuditSection(FrozenSection):
-    """The checks that keep the data honest."""
-
     enforce: bool = True
     leak_max: float = Field(1.0, ge=0)
     auditor: str = ""
@@ -226,8 +213,6 @@ class AuditSection(FrozenSection):
 
 
 class ExecuteSection(FrozenSection):
-    """Where the candidates' commands are run, and what counts as evidence."""
-
     backend: str = "off"
     repositories: str = ""
     image: str = ""
@@ -241,8 +226,6 @@ class ExecuteSection(FrozenSection):
 
 
 class RefineSection(FrozenSection):
-    """Borderline challengers, written once more with judges' reasons and judged by others (`duel refine`)."""
-
     rounds: int = Field(1, ge=1)
     from_: float = Field(66.0, ge=0, le=100, alias="from")
     judges: list[str] = []
@@ -251,8 +234,6 @@ class RefineSection(FrozenSection):
 
 
 class GuideSection(FrozenSection):
-    """An agent's runs under an overseer that approves, rejects or writes each action before it runs."""
-
     agent_model: str = ""
     agent_base_url_env: str = ""
     agent_api_key_env: str = ""
@@ -265,22 +246,16 @@ class GuideSection(FrozenSection):
 
 
 class ReviewSection(FrozenSection):
-    """People's votes beside the panel's."""
-
     labels_min: int = Field(30, ge=3)
     weight: Literal["report", "require", "none"] = "report"
 
 
 class StoreSection(FrozenSection):
-    """How records lie on disk."""
-
     answers_per_dir: int = Field(5000, ge=1)
     shards: int = Field(4, ge=1, le=9999)
 
 
 class BatchSection(FrozenSection):
-    """Calls in batches: up to a day's wait a round, half the price."""
-
     provider: str = "off"
     max_requests: int = Field(0, ge=0)
     max_bytes: int = Field(0, ge=0)
@@ -291,8 +266,6 @@ class BatchSection(FrozenSection):
 
 
 class Price(FrozenSection):
-    """Dollars a million tokens."""
-
     input: float = Field(ge=0)
     output: float = Field(ge=0)
     cached_input: float | None = Field(None, ge=0)

@@ -72,13 +72,9 @@ class Settings(FrozenSection):
 
     def writers(self, side: Side) -> list[str]:
         """The models of the candidates of one side of a turn: each model's first candidate, then each one's second."""
-        generate = self.generate
-        named, one, count = (
-            (generate.king_models, generate.king_model, generate.kings)
-            if side == "king"
-            else (generate.challenger_models, generate.challenger_model, generate.challengers)
-        )
-        return (named or [one or generate.model]) * count
+        named, one, count = (getattr(self.generate, f"{side}{end}") for end in ("_models", "_model", "s"))
+        models: list[str] = (named or [one or self.generate.model]) * count
+        return models
 
     def with_keys(self, **sections: Mapping[str, Any]) -> Self:
         """A copy with other keys: `with_keys(judge={"quorum": 1})`. They are not checked again."""
@@ -123,15 +119,13 @@ def load(
     hand_on(workspace)
     file = workspace / SETTINGS_FILE
     written, unused = _from_file(file)
-    tables = {section: dict(table) for section, table in (defaults or {}).items()}
-    for section, table in written.items():
-        tables.setdefault(section, {}).update(table)
     mode = environment("DUEL_MODE", workspace)
     if mode not in {"", "1", "2"}:
         raise SettingsError("DUEL_MODE must be 1 or 2", where="DUEL_MODE", value=mode)
-    if mode:
-        tables.setdefault("duel", {})["mode"] = int(mode)
-    for (section, key), value in (flags or {}).items():
+    tables = {
+        name: {**(defaults or {}).get(name, {}), **written.get(name, {})} for name in [*(defaults or {}), *written]
+    }
+    for (section, key), value in {("duel", "mode"): int(mode or 0) or None, **(flags or {})}.items():
         if value is not None:
             tables.setdefault(section, {})[key] = value
     try:
@@ -190,8 +184,7 @@ def _from_file(file: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
 def _refuse_misspelt(path: list[str], value: Any, file: Path) -> None:
     """Raise SettingsError where an unknown key resembles a known one: it is meant for this project."""
     *above, name = path
-    where = ".".join(above)
-    if name in FOREIGN_KEYS.get(where, ()):
+    if name in FOREIGN_KEYS.get(where := ".".join(above), ()):
         return
     known = [key for section, key in SYNONYMS if section == where] if above else ["dataset"]
     known += [] if above[:1] == ["dataset"] else keys_of(_section_at(above))
@@ -212,9 +205,8 @@ def keys_of(section: type[FrozenSection]) -> dict[str, FieldInfo]:
 
 def _section_at(path: list[str]) -> type[FrozenSection]:
     inner = (INNER[part] for part in path if part in INNER)
-    kind = next(inner, Settings.model_fields[path[0]].annotation if path else Settings)
-    assert isinstance(kind, type) and issubclass(kind, FrozenSection)
-    return kind
+    kind: Any = next(inner, Settings.model_fields[path[0]].annotation if path else Settings)
+    return kind  # type: ignore[no-any-return]
 
 
 def _explain(error: ValidationError, file: Path, flags: Mapping[tuple[str, str], Any]) -> SettingsError:
@@ -233,9 +225,8 @@ def reference() -> str:
     lines = ["# Settings", "", about, ""]
     for name, about, keys in told():
         lines += [f"## [{name}]", "", about, "", "| key | default | what it does |", "|---|---|---|"]
-        for key, default, words in keys:
-            lines.append(f"| `{key}` | {default and f'`{default}`'} | {words.replace('|', chr(92) + '|')} |")
-        lines.append("")
+        rows = ((key, default and f"`{default}`", words.replace("|", "\\|")) for key, default, words in keys)
+        lines += [*(f"| `{key}` | {default} | {words} |" for key, default, words in rows), ""]
     return "\n".join(lines)
 
 
@@ -250,7 +241,7 @@ def told() -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
             value = None if entry.is_required() else entry.get_default(call_default_factory=True)
             default = "" if value is None or isinstance(value, dict | FrozenSection) else json.dumps(value)
             keys.append((key, default, known[key]))
-        yield section if section != "prices" else 'prices."model"', (kind.__doc__ or "").strip(), keys
+        yield section if section != "prices" else 'prices."model"', known["about"], keys
 
 
 if __name__ == "__main__":

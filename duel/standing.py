@@ -5,8 +5,6 @@ and the sum of the files (`duel.file_sums`). What a stage saves leaves standing 
 sums move on by what it saved itself, and by nothing else.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 from collections.abc import Iterable
@@ -24,8 +22,8 @@ STANDING_FILE = "standing.json"
 
 
 def ground(settings: Settings, *further: object) -> str:
-    """The fingerprint of the settings, of this program and of whatever else is looked at."""
-    told = repr((program().hex(), settings.model_dump_json(), *further))
+    """The fingerprint of the settings but for the money, of this program and of whatever else is looked at."""
+    told = repr((program().hex(), settings.model_dump_json(exclude={"endpoint": {"budget_usd"}}), *further))
     return hashlib.blake2b(told.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

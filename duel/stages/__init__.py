@@ -4,9 +4,8 @@
     await duel.stages.king.run_async(workspace, settings)     those that ask models can be awaited
 
 The stages: prompt, king, challenger, audit, validate, report, and `whole`, which runs them in order; export, mine and
-scale.
-`run` takes a workspace and settings, keeps no state between calls, and returns a `Result`. What the user must change is
-raised as one of `duel.errors`. The options of its command line (`command_lines`) are its options by name.
+scale. `run` takes a workspace and settings, and the options of its command line by name; it keeps no state between
+calls, and returns a `Result`. What the user must change is raised as one of `duel.errors`.
 """
 
 import pkgutil

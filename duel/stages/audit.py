@@ -1,8 +1,6 @@
 """Audit the answers: the blind rule, the protocol, near-duplicates, secrets, contamination and licenses.
 
-    duel audit                 audit the challengers, print a table
     duel audit --side king     the same of the turns whose author has seen nothing: how often is the alarm false?
-    duel audit --plan          what the auditor would be asked, and at most cost, where [audit] auditor names a model
 
 reads   answer_<k>/, commit/, and the lists of benchmark instances that [audit] decontaminate names
 writes  the `audit` field of each answer, in place; report/audit.json; what cannot enter final/ in report/dropped.jsonl
@@ -10,8 +8,6 @@ writes  the `audit` field of each answer, in place; report/audit.json; what cann
 No call is made unless `[audit] auditor` names a model: it is shown the most suspicious fifth of the challengers and
 must quote, for each claim, the line of the conversation from which it follows.
 """
-
-from __future__ import annotations
 
 import contextlib
 from argparse import Namespace
@@ -91,17 +87,15 @@ def run(
 
 @dataclass
 class Suspects(AskingStage):
-    """The auditor's part: what does a suspicious challenger claim that follows from nothing it was shown?
-
-    It reads the audits that were just made; the lock on answers is held by the audit around it.
-    """
+    """What does a suspicious challenger claim that follows from nothing it was shown? The audit holds the answers."""
 
     NAME, COMMAND, LOCK = AUDITOR, "duel audit", AUDITOR
 
     def open_turns(self) -> Iterator[OpenTurn]:
         """The suspicious fifth of what nothing else keeps out, but for turns that this model was asked about."""
-        settings, paths = self.settings, {}
-        ranked: list[tuple[str, float, bool]] = []
+        settings, paths, ranked = self.settings, dict[str, Path](), list[tuple[str, float, bool]]()
+        if not settings.audit.auditor:
+            return
         for path, answer in self.workspace.answers([]):  # the audit has named what cannot be read
             commit = None
             with contextlib.suppress(ItemError):
@@ -126,10 +120,7 @@ class Suspects(AskingStage):
                 yield OpenTurn(stem, partial(list, [asked]), work)
 
     async def examined(self, path: Path, answer: Answer, commit: Commit, asked: calls.Request, ask: calls.Ask) -> None:
-        """Ask until the reply is a list of claims, then add those without a true quote to the turn's audit.
-
-        Raises ItemError where `format_retries` more askings bring no list.
-        """
+        """Ask until the reply is a list of claims; those without a true quote go into the turn's audit."""
         for attempt in range(self.settings.generate.format_retries + 1):
             reply = await ask(asked.again(attempt, REMINDER if attempt else ""))
             try:
@@ -137,22 +128,14 @@ class Suspects(AskingStage):
             except ItemError as error:
                 ask.reject(reply, error.reason)
                 problem = error
-            else:
-                before = answer.audit("challenger") or Audit()
-                claims = auditor.with_claims(before, findings, self.settings, self.settings.audit.auditor)
-                answer.examine("challenger", claims)
-                return self.workspace.save(path, answer)
+                continue
+            before = answer.audit("challenger") or Audit()
+            answer.examine("challenger", auditor.with_claims(before, findings, self.settings, asked.model))
+            return self.workspace.save(path, answer)
         raise problem
 
 
-_, ask_auditor, planned = faces(Suspects)
-
-
-def plan(workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False) -> calls.Plan:
-    """What the auditor would be asked, and at most cost; nothing where the settings name none."""
-    if not settings.audit.auditor:
-        return calls.Plan(AUDITOR)
-    return planned(workspace, settings, again=again, offline=offline)
+_, ask_auditor, plan = faces(Suspects)
 
 
 def request(settings: Settings, stem: str, answer: Answer, commit: Commit, mark: str) -> calls.Request:

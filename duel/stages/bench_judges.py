@@ -1,6 +1,5 @@
 """Ask the judges about pairs whose better side is known: which judges are worth their price, and do I need three?
 
-    duel bench-judges                      the panel of [judge] models, on rollouts and on executed turns
     duel bench-judges --labels FILE        published verdicts (LLMBar's or PandaLM's table); no call
 
 reads   trajectories ([sample] dataset), pull requests, answer_*/ where `duel execute` ran
@@ -11,11 +10,10 @@ and one failed. Controls have no better side. Each pair is asked in both orders;
 commands, once without and once with what they printed.
 """
 
-from __future__ import annotations
-
 import asyncio
+from argparse import Namespace
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -29,17 +27,18 @@ from duel.errors import EXIT_FINISHED, EXIT_OPEN, SourceError, UserError
 from duel.execution import backends
 from duel.execution.replay import Task, as_done, observe
 from duel.judging import known_truth, rubric
-from duel.judging.known_truth import ALL, KnownPair, Said, judge_table, panel_figures
+from duel.judging.known_truth import ALL, KnownPair, Said
 from duel.judging.panel import OpenPair, Panel
 from duel.offline import endpoint_url
 from duel.records import DIMENSIONS, Answer
 from duel.settings import Settings
-from duel.stages import asking, execute
-from duel.stages.verify import pull_requests, rollouts_of
+from duel.stages import asking, execute, verify
+from duel.stages.opening import options
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
-ARMS = ("without", "with")
+NAME = "bench-judges"
+ARMS, SIDES = ("without", "with"), ("better", "worse")
 LINE = "{:<34}{:<24}{:>6}{:>10}{:>16}{:>7}{:>9}{:>10}"
 
 
@@ -54,83 +53,65 @@ class KnownQuestion(OpenPair):
     async def work(self, ask: calls.Ask) -> None:
         self.votes = await asyncio.gather(*(self._vote(ask, key, None) for key in list(self.questions)))
 
-    @property
-    def said(self) -> dict[str, tuple[float | None, ...]]:
-        """Each judge's mean over the dimensions in each order, from the better side; None where it did not parse."""
-        found: dict[str, list[float | None]] = {}
-        for vote in self.votes:
-            mean = sum(getattr(vote, name) for name in DIMENSIONS) / len(DIMENSIONS) if vote.parsed else None
-            better = known_truth.better_is_challenger(self.known)
-            found.setdefault(vote.judge, []).append(mean if better or mean is None else 1 - mean)
-        return {judge: tuple(values) for judge, values in found.items()}
 
-
-@asking.in_rounds
-async def run_async(
-    workspace: Workspace,
-    settings: Settings,
-    *,
-    labels: str = "",
-    each: int = 12,
-    rollouts: int = 200,
-    again: bool = False,
-    budget: float | None = None,
-    offline: bool = False,
-) -> Result:
-    """Ask about at most `each` pairs of a kind, made of that many `rollouts`; `labels` is a file of verdicts."""
-    if labels:
-        pairs, said = known_truth.read_labels(Path(labels))
-        found: dict[str, Any] = {"labels": Path(labels).name, "without": _figures(pairs, said, {})}
+async def run_async(workspace: Workspace, settings: Settings, **named: Any) -> Result:
+    """Ask about some pairs of each kind; `named` are the options of the command line by name."""
+    asked = options(NAME, named)
+    if asked.labels:
+        pairs, said = known_truth.read_labels(Path(asked.labels))
+        found: dict[str, Any] = {"labels": Path(asked.labels).name, "without": figures(pairs, said, {})}
         tell(workspace, found)
-        return Result("bench-judges", found=found)
-    stage = Stage("bench-judges", workspace, settings, again=again)
-    with workspace.lock("bench", "duel bench-judges"), endpoint_url(offline) as url:
-        pairs = drawn(workspace, settings, each, rollouts, offline)
-        jobs = questions(stage, await with_observations(workspace, settings, pairs, offline))
-        summary = await asking.drive(jobs, stage, role="judge", total=len(jobs), budget=budget, url=url)
-    found = {}
+        return Result(NAME, found=found)
+    settings = asking.limited(workspace, settings, asked.budget)
+    return await asking.in_rounds(partial(round_of_votes, workspace, settings, asked))
+
+
+run = synchronous(run_async)
+
+
+async def round_of_votes(workspace: Workspace, settings: Settings, given: Namespace) -> Result:
+    stage = Stage(NAME, workspace, settings, again=given.again)
+    with workspace.lock("bench", "duel bench-judges"), endpoint_url(given.offline) as url:
+        pairs = await with_observations(workspace, settings, drawn(workspace, settings, given), given.offline)
+        jobs = questions(stage, pairs)
+        summary = await asking.drive(jobs, stage, role="judge", total=len(jobs), url=url)
+    found: dict[str, Any] = {}
     for arm in ARMS:
         asked = [job for job in jobs if job.arm == arm and job.votes]
-        spoken = {(judge, job.known.id): values for job in asked for judge, values in job.said.items()}
-        costs: dict[tuple[str, str], float] = defaultdict(float)
+        said: defaultdict[tuple[str, str], tuple[float | None, ...]] = defaultdict(tuple)
+        costs: defaultdict[tuple[str, str], float] = defaultdict(float)
         for job in asked:
-            for vote in job.votes:
+            better = known_truth.better_is_challenger(job.known)
+            for vote in job.votes:  # the mean over the dimensions, from the better side; None where it did not parse
+                mean = sum(getattr(vote, name) for name in DIMENSIONS) / len(DIMENSIONS) if vote.parsed else None
+                said[vote.judge, job.known.id] += (mean if better or mean is None else 1 - mean,)
                 costs[vote.judge, job.known.id] += vote.cost or 0.0
-        found[arm] = _figures([job.known for job in asked], spoken, costs)
+        found[arm] = figures([job.known for job in asked], said, costs)
     tell(workspace, found)
     result = stage.finish(summary, found)
     open_votes = any(row["unparsed"] for arm in ARMS for row in found[arm]["judges"])
     return replace(result, exit_code=result.exit_code or (EXIT_OPEN if open_votes else EXIT_FINISHED))
 
 
-run = synchronous(run_async)
-
-
-def plan(
-    workspace: Workspace,
-    settings: Settings,
-    *,
-    labels: str = "",
-    each: int = 12,
-    rollouts: int = 200,
-    offline: bool = False,
-) -> calls.Plan:
+def plan(workspace: Workspace, settings: Settings, **named: Any) -> calls.Plan:
     """What `run` would ask at least, and at most cost: evidence, where commands can be run, is asked on top."""
-    if labels:
-        return calls.Plan("bench-judges")
-    jobs = questions(Stage("bench-judges", workspace, settings), drawn(workspace, settings, each, rollouts, offline))
-    return calls.plan(jobs, workspace=workspace, settings=settings, stage="bench-judges", offline=offline)
+    asked = options(NAME, named)
+    pairs = [] if asked.labels else drawn(workspace, settings, asked)
+    told = {"stage": NAME, "again": asked.again, "offline": asked.offline}
+    return calls.plan(
+        questions(Stage(NAME, workspace, settings), pairs), workspace=workspace, settings=settings, **told
+    )
 
 
-def drawn(workspace: Workspace, settings: Settings, each: int, rollouts: int, offline: bool) -> list[KnownPair]:
-    """At most `each` pairs of a kind. Raises SourceError where there are none."""
+def drawn(workspace: Workspace, settings: Settings, given: Namespace) -> list[KnownPair]:
+    """At most `each` pairs of a kind, from as many `rollouts`. Raises SourceError where there are none."""
     told = (known_truth.by_execution(path.stem, answer) for path, answer in workspace.answers([]))
     pairs = [pair for pair in told if pair is not None]
-    for row in islice(rollouts_of(workspace, settings, "", offline), rollouts):
+    for row in islice(verify.rollouts_of(workspace, settings, "", given.offline), given.rollouts):
         pairs += known_truth.by_construction(row.instance_id, row.messages(), f"@{row.row}")
     if not pairs:
         raise SourceError("no rollout yields a pair with a known better side", where=settings.sample.dataset)
-    return known_truth.draw(pairs, each, settings.duel.seed)
+    return known_truth.draw(pairs, given.each, settings.duel.seed)
 
 
 async def with_observations(
@@ -145,14 +126,14 @@ async def with_observations(
         say_error(error)
         say("going on without execution: judges are asked without evidence")
         return pairs
-    commits = pull_requests(workspace, settings, list({pair.instance_id for pair in pairs}), offline)
+    commits = verify.pull_requests(workspace, settings, list({pair.instance_id for pair in pairs}), offline)
     found = {pair.id: pair for pair in pairs}
     tasks = (
         Task(
             pair.id,
             execute.start_of(commit, pair.messages),
             pair.messages,
-            {"better": pair.better, "worse": pair.worse},
+            {side: getattr(pair, side) for side in SIDES},
         )
         for pair in sorted(pairs, key=lambda pair: pair.instance_id)
         if (commit := commits.get(pair.instance_id)) and pair.evidence is None
@@ -166,7 +147,7 @@ async def with_observations(
     return list(found.values())
 
 
-def questions(stage: Stage, pairs: Iterable[KnownPair]) -> list[KnownQuestion]:
+def questions(stage: Stage, pairs: Sequence[KnownPair]) -> list[KnownQuestion]:
     """A question for each pair without, and where it was run another with what both commands did."""
     panel, made = Panel(stage), []
     for known in pairs:
@@ -183,18 +164,18 @@ def questions(stage: Stage, pairs: Iterable[KnownPair]) -> list[KnownQuestion]:
     return made
 
 
-def _figures(pairs: Sequence[KnownPair], said: Said, costs: dict[tuple[str, str], float]) -> dict[str, Any]:
-    return {"judges": judge_table(pairs, said, costs), "panels": panel_figures(pairs, said)}
+def figures(pairs: Sequence[KnownPair], said: Said, costs: dict[tuple[str, str], float]) -> dict[str, Any]:
+    judges = known_truth.judge_table(pairs, said, costs)
+    return {"judges": judges, "panels": known_truth.panel_figures(pairs, said)}
 
 
 def tell(workspace: Workspace, found: dict[str, Any]) -> None:
     """Save the figures, and print them: judges by kind, then the panel with and without each judge."""
     workspace.save_page(workspace.report / "judges.json", found)
-    for arm, part in found.items():
-        if arm not in ARMS or not part["judges"]:
-            continue
+    for arm in (arm for arm in ARMS if arm in found and found[arm]["judges"]):
         print(f"\n{found.get('labels') or f'{arm} evidence'}")
         print(LINE.format("judge", "kind", "pairs", "accuracy", "95 %", "flips", "abstain", "a dollar"))
+        part = found[arm]
         for row in sorted(part["judges"], key=lambda row: (row["kind"] != ALL, row["kind"], -(row["accuracy"] or 0))):
             span = " - ".join(f"{100 * end:.1f}" for end in row["interval"] or ())
             dollar = "" if row["known_a_dollar"] is None else f"{row['known_a_dollar']:,.0f}"

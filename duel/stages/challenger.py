@@ -1,7 +1,5 @@
 """Write the challenger of every answer: the same turn by a model that has the pull request in hand.
 
-    ch.py                    go on where the last run stopped
-
 reads   answer_*/, commit/
 writes  the `challenger` field of each answer, in place, and what the blind-agent audit found in it
 
@@ -9,8 +7,6 @@ The challenger is bound to act as if the pull request were not there. A reply th
 asked again once, with the findings named; the better of the two is kept. In mode 1 a turn without a pull request gets a
 second blind writer. `[generate] challengers` and `challenger_models` ask for several candidates.
 """
-
-from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterator
@@ -21,8 +17,7 @@ from duel.audit.leaks import find_leaks, sentence
 from duel.audit.rarity import Rarity, background
 from duel.errors import UserError
 from duel.records import Answer, Audit, Candidate, Commit, fingerprint
-from duel.stages.asking import OpenTurn, faces
-from duel.stages.writing import WritingStage
+from duel.stages.asking import OpenTurn, WritingStage, faces
 
 
 @dataclass
@@ -36,6 +31,8 @@ class Challengers(WritingStage):
         workspace = self.workspace
         if not workspace.answer_folders():
             raise UserError("there are no answers", where=workspace.root / "answer_0", hint="run king.py first")
+        if self.recalled():
+            return
         numbered = candidates.Numbered(self.settings)
         for path, answer in workspace.answers(self.damage):
             commit = self.pull_request(answer.instance_id)

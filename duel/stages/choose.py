@@ -4,8 +4,6 @@ The audit and what the commands did take candidates out without a call; `[genera
 knockout, each pair in both orders. Those that are not chosen stay in the answer, each with the reason.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -50,15 +48,13 @@ class Choosing(AskingStage):
         """Every turn with a choice that does not stand; what cannot be read is for the next stage to name."""
         for path, answer in self.workspace.answers([]):
             several = [side for side in sides(self.settings) if pool(answer, side)]
-            still_open = [side for side in several if self.again or not self.stands(answer, side)]
+            made = {side: one.selection for side in several if (one := answer.chosen(side)) and not self.again}
+            stand = [side for side, choice in made.items() if choice and choice.rests_on == self.rests_on(answer, side)]
+            still_open = [side for side in several if side not in stand]
             self.finished += bool(several) and not still_open
             if still_open:
                 given = path, answer, still_open
                 yield OpenTurn(path.stem, partial(self.requests, *given), partial(self.choose, *given))
-
-    def stands(self, answer: Answer, side: Side) -> bool:
-        made = chosen.selection if (chosen := answer.chosen(side)) else None
-        return made is not None and made.rests_on == self.rests_on(answer, side)
 
     def rests_on(self, answer: Answer, side: Side) -> str:
         """The fingerprint of what a choice follows from: texts, what was executed, the steps and the judges."""
@@ -118,14 +114,8 @@ class Choosing(AskingStage):
             race.out[loser.id] = Selection(outcome="lost", to=better.id, score=points, reason=score.reason)
         for one in race.left:
             race.out.setdefault(one.id, Selection(outcome="not-compared", to=winner.id))
-        race.out[winner.id] = Selection(
-            outcome="chosen",
-            method=settings.generate.select,
-            of=len(race.all),
-            duels=len(lost),
-            panel=settings.choosers,
-            rests_on=self.rests_on(answer, race.side),
-        )
+        made = {"method": settings.generate.select, "panel": settings.choosers, "of": len(race.all), "duels": len(lost)}
+        race.out[winner.id] = Selection(outcome="chosen", rests_on=self.rests_on(answer, race.side), **made)
         answer.choose(winner, answer.text_of(winner))
         for one in answer.of_side(race.side):
             if one.id in race.out:

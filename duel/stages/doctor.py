@@ -1,13 +1,8 @@
 """Say what works here: Python and packages, endpoint and models, Hub, sandbox, browser, disk.
 
-    duel doctor                     of the current directory's settings
-    duel doctor --workspace run/
-
 reads   chain.toml, .env; asks the endpoint for its models and the Hub for its state
 writes  nothing; exits with 2 where something is missing that a run needs
 """
-
-from __future__ import annotations
 
 import difflib
 import platform
@@ -17,17 +12,12 @@ import urllib.request
 import webbrowser
 from argparse import Namespace
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import urlopen
 
-from duel import __version__
+from duel import __version__, calls
 from duel.bookkeeping import Result
-from duel.calls import Request, route_for
-from duel.calls.failures import Failure
-from duel.calls.transport import HttpTransport
-from duel.calls.wire import encode
+from duel.calls import failures, transport, wire
 from duel.environment import environment, hub_is_off, hub_token
 from duel.errors import EXIT_FINISHED, EXIT_USER, DuelError, EndpointError
 from duel.execution.backends import open_executor
@@ -45,8 +35,7 @@ REFUSALS = {401, 402, 403, 404}
 ASK_DOCTOR = "`duel doctor` tells what works here"
 
 
-@dataclass(frozen=True)
-class DoctorFinding:
+class DoctorFinding(NamedTuple):
     """One thing that was looked at. `needed`: a real run cannot do without it."""
 
     name: str
@@ -74,15 +63,15 @@ def findings(workspace: Workspace, settings: Settings, offline: bool) -> Iterato
             told = str(error).replace("\n\n", "; ").removesuffix(f"; hint: {ASK_DOCTOR}")
             yield DoctorFinding("endpoint", False, told)
         yield hub(workspace)
-    if settings.execute.backend == "off":
-        yield DoctorFinding("sandbox", True, "off ([execute] backend)", needed=False)
-    else:
-        try:
+    try:
+        sandbox = "off ([execute] backend)"
+        if settings.execute.backend != "off":
             executor = open_executor(workspace, settings)
             synchronous(executor.close)()
-            yield DoctorFinding("sandbox", True, executor.describe())
-        except Exception as error:
-            yield DoctorFinding("sandbox", False, str(error) or type(error).__name__)
+            sandbox = executor.describe()
+        yield DoctorFinding("sandbox", True, sandbox, needed=settings.execute.backend != "off")
+    except Exception as error:
+        yield DoctorFinding("sandbox", False, str(error) or type(error).__name__)
     try:
         webbrowser.get()
         yield DoctorFinding("browser", True, "for `report.py --open`", needed=False)
@@ -97,13 +86,13 @@ def hub(workspace: Workspace) -> DoctorFinding:
     if hub_is_off(workspace.root):
         return DoctorFinding("Hub", True, "switched off by HF_HUB_OFFLINE", needed=False)
     address = environment("HF_ENDPOINT", workspace.root) or "https://huggingface.co"
+    host = urlsplit(address).hostname or ""
     try:
-        with urlopen(urllib.request.Request(address, method="HEAD"), timeout=10):  # noqa: S310 (the Hub's address)
+        with urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=10):  # noqa: S310 (the Hub)
             closed = "without a token: private and gated datasets stay closed"
-            reached, told = True, f", {'with a token' if hub_token(workspace.root) else closed}"
+            return DoctorFinding("Hub", True, f"{host}, {'with a token' if hub_token(workspace.root) else closed}")
     except (OSError, ValueError) as error:
-        reached, told = False, f": {error}"
-    return DoctorFinding("Hub", reached, f"{urlsplit(address).hostname or ''}{told}")
+        return DoctorFinding("Hub", False, f"{host}: {error}")
 
 
 @synchronous
@@ -118,19 +107,21 @@ async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = 
     judges = [*settings.judge.asked_models, *(model for model in settings.choosers if not model.startswith(RULE))]
     wanted: dict[Literal["writer", "judge"], list[str]] = {"writer": writers, "judge": judges}
     found: dict[str, str] = {}
-    routes = {role: route_for(settings, workspace, role) for role in wanted}
+    routes = {role: calls.route_for(settings, workspace, role) for role in wanted}
     plain = settings.endpoint.model_copy(update={"timeout_s": ANSWER_S, "stream": False})
-    async with HttpTransport(plain) as transport:
+    async with transport.HttpTransport(plain) as line:
         for role, models in wanted.items():
             provider = routes[role].provider
-            listed = await transport.models(provider)
+            listed = await line.models(provider)
             for model in filter(None, dict.fromkeys(models)):
                 found[model] = "listed" if model in listed else "not listed"
                 if not ask_models and (model in listed or any("*" in name for name in listed)):
                     continue
-                request = Request("check", model, model, [{"role": "user", "content": "Say ok."}], max_tokens=1)
-                outcome, _ = await transport.send(provider, encode(request, model, 1))
-                if isinstance(outcome, Failure) and (outcome.unsent or outcome.no_model or outcome.status in REFUSALS):
+                request = calls.Request("check", model, model, [{"role": "user", "content": "Say ok."}], max_tokens=1)
+                outcome, _ = await line.send(provider, wire.encode(request, model, 1))
+                if isinstance(outcome, failures.Failure) and (
+                    outcome.unsent or outcome.no_model or outcome.status in REFUSALS
+                ):
                     near = difflib.get_close_matches(model, listed, n=3, cutoff=0.4) or sorted(listed)[:5]
                     hint = f"the endpoint lists, for example, {', '.join(near)}" if near else ASK_DOCTOR
                     value = f"{model}: {outcome.told}"

@@ -1,19 +1,20 @@
-"""What a whole run will ask for, before any of it is asked: one job a turn for each of the three paying stages."""
+"""What a whole run will ask for, before any of it is asked: one job a turn for each of the paying stages."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
 
 from duel import calls, candidates, fence
 from duel.audit import auditor
 from duel.bookkeeping import Stage
 from duel.calls import Request
 from duel.judging import rubric
-from duel.records import RULE, Answer, Commit, Message, Side
+from duel.records import Answer, Commit, Message, Side
 from duel.refining.rewrites import panel_settings
 from duel.settings import Settings
 from duel.stages import audit, choose
+from duel.stages.asking import OpenTurn
 from duel.workspace import Workspace
 
 # What is assumed of a turn that is not drawn yet, in bytes. The dataset's 12.29 million rollouts hold about 112 billion
@@ -22,56 +23,24 @@ from duel.workspace import Workspace
 # fixes; the dataset also holds features, so twice that and more.
 HISTORY_BYTES = 17_000
 PULL_BYTES = 12_000
-# A candidate as the judges see it: the mean of 1,250 real turns has 850 bytes.
-REPLY = "x" * 850
-# Every so many turns end in refined/, as a plan assumes before anything is judged: a quarter to a fifth did in trials.
-REFINED_EVERY = 4
-# Of a large draw at least so many files of 200 turns are looked at: at 100,000 turns all of them took 139 s.
-SAMPLED_FILES = 10
+REPLY = "x" * 850  # a candidate as the judges see it: the mean of 1,250 real turns
+TYPICAL = partial(Answer, king=REPLY, challenger=REPLY + ".")
+REFINED_EVERY = 4  # turns of which one ends in refined/: a quarter to a fifth did in trials
+SAMPLED_FILES = 10  # files of 200 turns that are looked at, at least: at 100,000 turns all of them took 139 s
 
 
-@dataclass(frozen=True)
-class Expected:
+class PlannedTurn(NamedTuple):
     item: str
-    asked: list[Request]
-
-    def requests(self) -> list[Request]:
-        return self.asked
-
-    async def work(self, ask: object) -> None:
-        """Nothing: an estimate is counted, never asked."""
-
-
-@dataclass(frozen=True)
-class PlannedTurn:
-    """A turn with its history, its pull request, and what a king and a challenger write on average."""
-
-    item: str
-    instance_id: str
-    history: list[Message]
+    answer: Answer  # with its history, and what a king and a challenger write on average
     commit: Commit | None
 
-    @property
-    def answer(self) -> Answer:
-        return Answer(instance_id=self.instance_id, king=REPLY, challenger=REPLY + ".", messages=self.history)
-
     def votes(self, settings: Settings) -> list[Request]:
-        pair = rubric.pair_of(self.item, self.answer, settings.duel.mode)
-        return list(rubric.requests(pair, settings, b"").values())
+        return votes(rubric.pair_of(self.item, self.answer, settings.duel.mode), settings)
 
 
-@dataclass(frozen=True)
-class TurnSample:
-    """The turns that a plan looks at, and how many of the run each of them stands for."""
-
-    turns: list[PlannedTurn]
-    weight: float = 1.0
-
-
-def sample(workspace: Workspace, settings: Settings) -> TurnSample:
-    """The prompts that are there, of a large draw some; where none are drawn yet, a typical one for all."""
-    every = workspace.prompt_files()
-    if not every:
+def sample(workspace: Workspace, settings: Settings) -> tuple[list[PlannedTurn], float]:
+    """Prompts that are there, else a typical one, and how many turns of the run each of them stands for."""
+    if not (every := workspace.prompt_files()):
         return typical(settings)
     files = every[:: max(1, len(every) // SAMPLED_FILES)]
     stage = Stage("plan", workspace, settings)
@@ -81,37 +50,42 @@ def sample(workspace: Workspace, settings: Settings) -> TurnSample:
         commit = stage.pull_request(prompt.instance_id)
         if not stage.is_left_out(stem, prompt.instance_id, commit):
             history = candidates.fitted_history(prompt.messages, settings, commit)
-            turns.append(PlannedTurn(stem, prompt.instance_id, history, commit))
+            turns.append(PlannedTurn(stem, TYPICAL(instance_id=prompt.instance_id, messages=history), commit))
     whole = len(files) == len(every) or not looked_at
-    return TurnSample(turns, 1.0 if whole else workspace.count_prompts() / looked_at)
+    return turns, 1.0 if whole else workspace.count_prompts() / looked_at
 
 
-def typical(settings: Settings) -> TurnSample:
+def typical(settings: Settings) -> tuple[list[PlannedTurn], float]:
     history = [Message(role="system", content="rules"), Message(role="user", content="x" * HISTORY_BYTES)]
-    turn = PlannedTurn("a turn", "a turn", history, Commit(instance_id="a turn", patch="x" * PULL_BYTES))
-    return TurnSample([turn], settings.sample.n)
+    commit = Commit(instance_id="a turn", patch="x" * PULL_BYTES)
+    return [PlannedTurn("a turn", TYPICAL(instance_id="a turn", messages=history), commit)], settings.sample.n
 
 
-def plans(sample: TurnSample, workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
+def plans(
+    sample: tuple[list[PlannedTurn], float],
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    again: bool = False,
+    offline: bool = False,
+) -> list[calls.Plan]:
     """What the paying stages would ask of these turns. Nothing is asked or written."""
-    turns = sample.turns
+    turns, weight = sample
     jobs = {
         "king": written("king", turns, settings),
         "challenger": written("challenger", turns, settings),
-        "judge": (Expected(turn.item, turn.votes(settings)) for turn in turns),
+        "judge": (OpenTurn(turn.item, partial(turn.votes, settings)) for turn in turns),
     }
     if settings.choosers:  # a duel less than there are candidates, on each side
         duels = sum(len(settings.writers(side)) - 1 for side in choose.sides(settings))
-        judged = choose.judged_by_choosers(settings)
-        jobs[choose.NAME] = (Expected(turn.item, turn.votes(judged) * duels) for turn in turns)
+        choosing = choose.judged_by_choosers(settings)
+        jobs[choose.NAME] = (OpenTurn(turn.item, partial(list, turn.votes(choosing) * duels)) for turn in turns)
     if settings.audit.auditor:
         jobs[audit.AUDITOR] = audits(turns, settings)
     if settings.refine.held_out:
-        jobs["refine"] = rewrites(turns, settings)
-    return [
-        calls.plan(asked, workspace=workspace, settings=settings, stage=stage, offline=offline).times(sample.weight)
-        for stage, asked in jobs.items()
-    ]
+        jobs["refine"] = rewritten(turns, settings)
+    plan = partial(calls.plan, workspace=workspace, settings=settings, again=again, offline=offline)
+    return [plan(asked, stage=stage).times(weight) for stage, asked in jobs.items()]
 
 
 def cost_of(plans: list[calls.Plan]) -> str:
@@ -120,39 +94,40 @@ def cost_of(plans: list[calls.Plan]) -> str:
     return f"at most ${sum(known):,.2f}{unknown}"
 
 
-def written(side: Side, turns: list[PlannedTurn], settings: Settings) -> Iterator[Expected]:
+def written(side: Side, turns: Sequence[PlannedTurn], settings: Settings) -> Iterator[OpenTurn]:
     """Without a pull request ch.py drops the turn, or asks a second blind writer in mode 1."""
     numbered = candidates.Numbered(settings)
-    for turn in turns:
-        if side == "king" or turn.commit is not None or settings.duel.mode == 1:
-            mark = fence.nonce(b"", turn.item)  # a plan writes nothing, and an unmade secret would have to be written
-            commit = turn.commit if side == "challenger" else None
-            questions = numbered.of(side, turn.item, turn.history, commit, mark)
-            yield Expected(turn.item, [question.request for question in questions])
+    for item, answer, commit in turns:
+        if side == "king" or commit is not None or settings.duel.mode == 1:
+            mark = fence.nonce(b"", item)  # a plan writes nothing, and an unmade secret would have to be written
+            questions = numbered.of(side, item, answer.messages, commit if side == "challenger" else None, mark)
+            yield OpenTurn(item, partial(list, [question.request for question in questions]))
 
 
-def audits(turns: list[PlannedTurn], settings: Settings) -> Iterator[Expected]:
+def audits(turns: Sequence[PlannedTurn], settings: Settings) -> Iterator[OpenTurn]:
     """What the auditor is asked if nothing keeps a turn out."""
-    known = [(turn, turn.commit) for turn in turns if turn.commit is not None]
-    for turn, commit in known[:: round(1 / auditor.SHARE)]:
-        asked = audit.request(settings, turn.item, turn.answer, commit, fence.nonce(b"", turn.item))
-        yield Expected(turn.item, [asked])
+    known = [(item, answer, commit) for item, answer, commit in turns if commit is not None]
+    for item, answer, commit in known[:: round(1 / auditor.SHARE)]:
+        asked = audit.request(settings, item, answer, commit, fence.nonce(b"", item))
+        yield OpenTurn(item, partial(list, [asked]))
 
 
-def rewrites(turns: list[PlannedTurn], settings: Settings) -> Iterator[Expected]:
+def rewritten(turns: Sequence[PlannedTurn], settings: Settings) -> Iterator[OpenTurn]:
     """What `duel refine` will ask in all its rounds, and the judges of what it writes."""
-    chosen = turns[::REFINED_EVERY]
-    for place, (turn, asked) in enumerate(zip(chosen, written("challenger", chosen, settings), strict=False)):
-        votes = rewrite_votes(asked.item, turn.answer, REPLY, settings, place)
-        yield Expected(asked.item, [asked.asked[0], *votes] * settings.refine.rounds)
+    answers = {turn.item: turn.answer for turn in turns}
+    for place, asked in enumerate(written("challenger", turns[::REFINED_EVERY], settings)):
+        judged = rewrite_votes(asked.item, answers[asked.item], REPLY, settings, place)
+        yield OpenTurn(asked.item, partial(list, [asked.requests()[0], *judged] * settings.refine.rounds))
 
 
 def rewrite_votes(item: str, answer: Answer, own: str, settings: Settings, place: int) -> list[Request]:
     """The votes on a rewrite of `own`: by coaches, by held-out judges against king and parent, and on the control."""
     opponent = answer.king if settings.duel.mode == 2 else answer.assistant
-    pair = rubric.JudgedPair(item, answer.messages, opponent, own + ".")
-    deciding = panel_settings(settings, "king")
+    pair, deciding = rubric.JudgedPair(item, answer.messages, opponent, own + "."), panel_settings(settings, "king")
     control = [replace(pair, challenger=own)] * (place < settings.refine.control)
-    votes = rubric.requests(pair, panel_settings(settings, "coach"), b"")
-    asked = [rubric.requests(each, deciding, b"") for each in (pair, replace(pair, opponent=own), *control)]
-    return [request for each in (votes, *asked) for (judge, _), request in each.items() if not judge.startswith(RULE)]
+    decided = [vote for each in (pair, replace(pair, opponent=own), *control) for vote in votes(each, deciding)]
+    return votes(pair, panel_settings(settings, "coach")) + decided
+
+
+def votes(pair: rubric.JudgedPair, settings: Settings) -> list[Request]:
+    return list(rubric.requests(pair, settings, b"").values())

@@ -1,14 +1,11 @@
 """Run both commands of each turn in a sandboxed checkout, so that nobody has to guess whether they work. No call.
 
-    duel execute               replay each history, run each candidate's command, note what it printed and changed
-
 reads   answer_<k>/, commit/ (the base commit and its tests), the repositories that [execute] repositories names
 writes  `observed` of each candidate, in place; report/execute.json; turns without evidence in report/dropped.jsonl
 
-[execute] backend says where commands run: "bubblewrap" on Linux, "docker" or "podman"; "off" runs nothing.
+Each history is replayed before the candidates' commands run, and what they print and change is noted. [execute] backend
+says where: "bubblewrap" on Linux, "docker" or "podman"; "off" runs nothing.
 """
-
-from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -22,7 +19,7 @@ from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, User
 from duel.execution import backends, harness
 from duel.execution.executor import Executor, Start
 from duel.execution.replay import EvidenceRules, Task, as_done, observe, plan
-from duel.records import Answer, Candidate, Commit, Message, Observed
+from duel.records import Answer, Commit, Message, Observed
 from duel.records.executed import same
 from duel.settings import Settings
 from duel.synchronous import synchronous
@@ -42,18 +39,22 @@ async def run_async(
     only: Collection[Path] | None = None,
 ) -> Result:
     """Execute every answer's candidates in place, or those of `only`; `found` is what report/execute.json holds."""
-    if settings.execute.backend == "off":
-        raise no_backend("commands", '`backend = "bubblewrap"` on Linux, or "docker"')
+    needs_backend(settings, "commands", '`backend = "bubblewrap"` on Linux, or "docker"')
     if not workspace.answer_folders():
         raise WorkspaceError("there are no answers to execute", where=workspace.root, hint="run king.py first")
     with workspace.lock("answer", "duel execute"):
         executor = backends.open_executor(workspace, settings, offline=offline)
+        rules, workers = backends.rules(settings), backends.workers(settings)
+        work = Work("execute", workspace, settings, again, executor=executor, rules=rules, only=only)
         try:
             say(f"executing with {executor.describe()} …")
-            rules, workers = backends.rules(settings), backends.workers(settings)
-            work = Work("execute", workspace, settings, again, executor=executor, rules=rules, only=only)
             async for task, found in as_done(partial(observe, executor, rules=rules), work.tasks(), workers):
-                work.keep(Path(task.key), found)
+                path, answer = Path(task.key), workspace.read(Path(task.key), Answer)
+                for one in list(answer.candidates):
+                    if one.id in found:
+                        answer.put(one.model_copy(update={"observed": found[one.id]}))
+                workspace.save(path, answer)
+                work.count(path, answer)
         finally:
             await executor.close()
     return work.result()
@@ -62,8 +63,9 @@ async def run_async(
 run = synchronous(run_async)
 
 
-def no_backend(what: str, hint: str) -> SettingsError:
-    return SettingsError(f"no back end is set to run {what}", where="[execute] backend", value="off", hint=hint)
+def needs_backend(settings: Settings, what: str, hint: str) -> None:
+    if settings.execute.backend == "off":
+        raise SettingsError(f"no back end is set to run {what}", where="[execute] backend", value="off", hint=hint)
 
 
 def where_possible(
@@ -85,8 +87,7 @@ class Work(Stage):
 
     executor: Executor = field(kw_only=True)
     rules: EvidenceRules = field(kw_only=True)
-    only: Collection[Path] | None = None
-    """Answers whose candidates are executed; None: all. The others are counted as they are."""
+    only: Collection[Path] | None = None  # answers whose candidates are executed; the others are counted as they are
     reasons: Counter[str] = field(default_factory=Counter)
     turns: int = 0
     evidence: int = 0  # turns of which the chosen candidates of both sides ran
@@ -106,49 +107,32 @@ class Work(Stage):
             texts = {one.id: text for one in answer.candidates if (text := answer.text_of(one))}
             task = Task(str(path), start, answer.messages, texts)
             wanted = self.only is None or path in self.only
+            seen = {one.id: one.observed for one in answer.candidates}
             # Only what does not stand: run again, a command may print another time, and its votes would be asked anew.
-            owed = {one.id for one in answer.candidates if self.again or not self.stands(task, one)} & texts.keys()
+            owed = {name: text for name, text in texts.items() if self.again or not self.stands(seen[name], task, text)}
             if wanted and owed:
-                yield replace(task, candidates={name: text for name, text in texts.items() if name in owed})
+                yield replace(task, candidates=owed)
             else:
                 self.finished += wanted
-                self._count(path, answer)
+                self.count(path, answer)
 
-    def stands(self, task: Task, one: Candidate) -> bool:
-        """True where what is known of a candidate's command is what running it again would find."""
-        if one.id not in task.candidates:
-            return True
-        if one.observed is None or one.observed.reason in OPEN:
-            return False
-        return one.observed.plan == plan(self.executor, task, task.candidates[one.id], self.rules)
+    def stands(self, seen: Observed | None, task: Task, text: str) -> bool:
+        """True where what was seen of a command is what running it again would show."""
+        return seen is not None and seen.reason not in OPEN and seen.plan == plan(self.executor, task, text, self.rules)
 
-    def keep(self, path: Path, found: dict[str, Observed]) -> None:
-        answer = self.workspace.read(path, Answer)
-        for one in list(answer.candidates):
-            if one.id in found:
-                answer.put(one.model_copy(update={"observed": found[one.id]}))
-        self.workspace.save(path, answer)
-        self._count(path, answer)
-
-    def _count(self, path: Path, answer: Answer) -> None:
+    def count(self, path: Path, answer: Answer) -> None:
         self.turns += 1
         sides = [one.observed for side in ("king", "challenger") if (one := answer.chosen(side)) and one.observed]
         self.evidence += len(sides) == 2 and all(one.ran for one in sides)
         self.alike += len(sides) == 2 and same(*sides)
-        why_not = next((one.why_not for one in sides if one.why_not), "")
-        if why_not:
+        if why_not := next((one.why_not for one in sides if one.why_not), ""):
             reason, _, detail = why_not.partition(": ")
             self.reasons[reason] += 1
             self.drop(path.name, answer.instance_id, reason, detail)
 
     def result(self) -> Result:
-        found = {
-            "executor": self.executor.describe(),
-            "turns": self.turns,
-            "evidence": self.evidence,
-            "alike": self.alike,
-            "without": dict(sorted(self.reasons.items())),
-        }
+        counts = {"turns": self.turns, "evidence": self.evidence, "alike": self.alike}
+        found = {"executor": self.executor.describe(), **counts, "without": dict(sorted(self.reasons.items()))}
         self.workspace.save_page(self.workspace.report / FIGURES, found)
         self.workspace.save_dropped("execute", self.dropped)
         if self.finished:

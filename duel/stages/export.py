@@ -10,8 +10,6 @@ writes   export/<format>/<split>.jsonl and .parquet, export/README.md (the card)
          export/manifest.json; what was left out, with its reason, in report/dropped.jsonl
 """
 
-from __future__ import annotations
-
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -23,7 +21,7 @@ from duel.exports import card, formats, lengths, loading, push, quality, splits
 from duel.exports.dataset import Export
 from duel.exports.example import Example, Handover
 from duel.settings import Settings
-from duel.stages.command_lines import options
+from duel.stages.opening import options
 from duel.workspace import Workspace
 
 
@@ -41,15 +39,28 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
         scrubber, breaker = quality.scrubber(workspace.secret()), quality.token_breaker(asked.chat_tokens)
         benchmarks = Benchmarks.load(settings, workspace, asked.offline)
         examples = read(asked, workspace, settings, handover)
-        for name, step in steps(asked, settings, benchmarks, scrubber, breaker, examples).items():
-            examples = handover.through(name, examples, step)
+        steps: dict[str, Any] = {"audit": quality.clean(settings, benchmarks)}  # each step's counts must add up
+        told = asked.source and any(example.resolved is not None for example in examples)
+        paired = quality.PAIR_FORMATS.issuperset(asked.format.split(","))
+        if told and paired and not any(example.refused for example in examples):
+            steps["pairs of runs"] = quality.in_pairs(asked.pairs_per_instance)
+        steps |= {f"filter {name}": step for name, step in quality.filters_of(asked.filter).items()}
+        further = {
+            "secrets": scrubber.step if settings.audit.scrub_secrets else None,
+            "chat tokens": breaker.step if asked.chat_tokens != "none" else None,
+            "copies": quality.unique,
+            "repositories": quality.at_most("repo", asked.seed, asked.max_per_repo) if asked.max_per_repo else None,
+            "balance": quality.at_most(asked.balance, asked.seed) if asked.balance else None,
+            "thoughts": quality.in_think_blocks if asked.thought != "text" else None,
+        }
+        for name, step in [*steps.items(), *further.items()]:
+            examples = handover.through(name, examples, step) if step else examples
         division = splits.divide(handover.must_be_some(examples), shares, asked.group, asked.seed)
         copies = splits.without_shared_copies(division, settings.audit.near_duplicate)
         handover.record("copies across splits", len(examples), sum(map(len, division.parts.values())), copies)
         splits.check(division)
         for note in [*division.notes, *quality.unchecked(benchmarks)]:
             say(note)
-
         with Export(workspace, handover, measure) as export:
             written = [export.add(format, division) for format in wanted]
             known = card.gather(workspace, settings, vars(asked), division, handover, benchmarks, scrubber.counts)
@@ -74,38 +85,7 @@ def read(asked: Namespace, workspace: Workspace, settings: Settings, handover: H
     examples = [example for source in sources for example in handover.read(source)]
     if asked.outcomes:
         examples = loading.with_outcomes(examples, asked.outcomes)
-    if asked.system:
-        examples = loading.with_system(examples, asked.system)
-    return examples
-
-
-def steps(
-    asked: Namespace,
-    settings: Settings,
-    benchmarks: Benchmarks,
-    scrubber: quality.Rewriter,
-    breaker: quality.Rewriter,
-    examples: list[Example],
-) -> dict[str, Any]:
-    """What leaves what is fit to train on, by name and in order; each step's counts must add up."""
-    found: dict[str, Any] = {"audit": quality.clean(settings, benchmarks)}
-    told = asked.source and any(example.resolved is not None for example in examples)
-    paired = quality.PAIR_FORMATS.issuperset(asked.format.split(","))
-    if told and paired and not any(example.refused for example in examples):
-        found["pairs of runs"] = quality.in_pairs(asked.pairs_per_instance)
-    found |= {f"filter {name}": step for name, step in quality.filters_of(asked.filter).items()}
-    if settings.audit.scrub_secrets:
-        found["secrets"] = scrubber.step
-    if asked.chat_tokens != "none":
-        found["chat tokens"] = breaker.step
-    found["copies"] = quality.unique
-    if asked.max_per_repo:
-        found["repositories"] = quality.at_most("repo", asked.seed, asked.max_per_repo)
-    if asked.balance:
-        found["balance"] = quality.at_most(asked.balance, asked.seed)
-    if asked.thought != "text":
-        found["thoughts"] = quality.in_think_blocks
-    return found
+    return loading.with_system(examples, asked.system) if asked.system else examples
 
 
 def show(lines: list[str], _: Namespace) -> None:

@@ -1,17 +1,13 @@
 """Let an agent act under an overseer that approves, rejects or writes each action; pairs and a rate come of it.
 
-    duel guide                         every task of commit/, with [guide] agent_model and overseer_model
     duel guide --agent mine/ckpt-2     the next round: the same tasks with another checkpoint
     duel guide --report                interventions a step over rounds: report/guide.md and guide.svg
-    duel guide --plan, --offline       what it would ask; with the stand-in endpoint
 
 reads   commit/ (issue, base commit, tests), prompt/ (instructions), the repositories of [execute]
 writes  guided/<task>.json; guided/round_<k>.parquet in the dataset's columns, for `duel export --from`
 
 Held-out tasks measure: the agent also acts alone on them, and no row is made of them.
 """
-
-from __future__ import annotations
 
 import asyncio
 import hashlib
@@ -27,19 +23,15 @@ from duel import calls, fence, prompts
 from duel.bookkeeping import Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, SettingsError, UserError
-from duel.execution import backends
+from duel.execution import backends, harness
 from duel.execution.executor import Executor
-from duel.execution.harness import of as harness_of
 from duel.execution.verification import Verifier
-from duel.guiding import rounds, supervised_loop
-from duel.guiding.supervised_loop import Episode
+from duel.guiding import rounds
+from duel.guiding import supervised_loop as loop
 from duel.records import Commit, Guided, Message, Ran
 from duel.registry import OFFLINE
 from duel.sources.sampling import chance, shuffled
-from duel.stages import asking
-from duel.stages.execute import no_backend, start_of
-from duel.stages.opening import opened
-from duel.stages.verify import attempt_of
+from duel.stages import asking, execute, opening, verify
 
 RUNS_AT_A_TIME = 32  # sandboxed states that are open at a time; each waits for models most of the time
 TEST_SECONDS = 600.0  # what an issue's own tests may take, as OpenRewardEnv gives them
@@ -62,7 +54,6 @@ class Guiding(asking.AskingStage):
     def made(self) -> dict[str, str]:
         """What a round is made with. The series is a fingerprint of all that makes rounds comparable."""
         guide, settings = self.settings.guide, self.settings
-        loop = supervised_loop
         parts = (
             *(settings.overseer_model, loop.prompt_hash(), loop.MOST_REJECTIONS, settings.sample.seed),
             *(guide.tasks, guide.held_out, guide.max_steps, guide.max_interventions, settings.generate.temperature),
@@ -73,14 +64,13 @@ class Guiding(asking.AskingStage):
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """Open what runs commands and tests. Raises UserError that says how to get them."""
-        settings = self.settings
-        if settings.execute.backend == "off":
-            hint = '`backend = "bubblewrap"` on Linux (`apt-get install bubblewrap`), or "docker"; `--backend` for once'
-            raise no_backend("commands", hint)
+        settings, workspace = self.settings, self.workspace
+        hint = '`backend = "bubblewrap"` on Linux (`apt-get install bubblewrap`), or "docker"; `--backend` for once'
+        execute.needs_backend(settings, "commands", hint)
         if settings.guide.verify:
-            self.verifier = backends.open_verifier(self.workspace, settings, TEST_SECONDS, offline=self.offline)
+            self.verifier = backends.open_verifier(workspace, settings, TEST_SECONDS, offline=self.offline)
         replayer = self.verifier and self.verifier.replayer
-        self.executor = replayer or backends.open_executor(self.workspace, settings, offline=self.offline)
+        self.executor = replayer or backends.open_executor(workspace, settings, offline=self.offline)
         self.commands = asyncio.Semaphore(backends.workers(settings))
         say(f"round {self.round}: {settings.agent_model} in {self.executor.describe()} …")
         try:
@@ -114,15 +104,13 @@ class Guiding(asking.AskingStage):
                 continue
             record = workspace.read(workspace.guided_path(name), Guided) if name in made else None
             if record is None or self.again or made[name] != (self.round, True):
+                told = {"task": name, "repo": commit.repo, "base_commit": commit.commit, "license": commit.license}
                 record = Guided(
                     **self.made,
+                    **told,
                     round=self.round,
-                    task=name,
-                    repo=commit.repo,
-                    base_commit=commit.commit,
-                    license=commit.license,
                     held_out=chance(settings.sample.seed, "held out", name) < settings.guide.held_out,
-                    opening=opening(commit, openings.get(name, ())),
+                    opening=first_messages(commit, openings.get(name, ())),
                     rounds=[run for run in (record.every_round() if record else ()) if run.round < self.round],
                 )
             if record.is_done:
@@ -132,8 +120,8 @@ class Guiding(asking.AskingStage):
             if name not in made and path.exists() and not self.planned:  # one that cannot be read stays, for a person
                 path.replace(path.with_name(f"{path.name}.damaged"))
             mark = fence.nonce(self.secret, f"guide {name}")
-            work = partial(self.guided, commit, record, mark)
-            yield asking.OpenTurn(name, partial(self.requests, record, mark), work)
+            requests, work = partial(self.requests, record, mark), partial(self.guided, commit, record, mark)
+            yield asking.OpenTurn(name, requests, work)
 
     def finish(self, summary: calls.Summary, found: Any = None) -> Result:
         """Write the round's rows and say its figures: of held-out tasks and of the others."""
@@ -151,7 +139,7 @@ class Guiding(asking.AskingStage):
 
     def requests(self, record: Guided, mark: str) -> list[calls.Request]:
         """What is asked if every run takes all its steps and every proposal is approved."""
-        loop, settings, found = supervised_loop, self.settings, []
+        settings, found = self.settings, []
         runs = {"rule": record.steps} | ({"": record.solo_steps} if record.held_out else {})
         for task, steps in runs.items():
             ran = [loop.said(step.action, step.outcome) for step in steps if step.outcome]
@@ -159,8 +147,7 @@ class Guiding(asking.AskingStage):
             for _ in range(len(ran), settings.guide.max_steps):
                 found.append(loop.question(settings, record, shown))
                 if task:
-                    asked = loop.overseer_question(settings, record.task, mark, task, shown, [TYPICAL_TURN])
-                    found.append(asked)
+                    found.append(loop.overseer_question(settings, record.task, mark, task, shown, [TYPICAL_TURN]))
                 shown += loop.said(TYPICAL_TURN, Ran(shown=TYPICAL_OUTPUT))
         return found
 
@@ -170,7 +157,7 @@ class Guiding(asking.AskingStage):
         def keep() -> None:
             self.workspace.save(self.workspace.guided_path(record.task), record)
 
-        supervision = supervised_loop.Supervision(record, self.settings, mark, ask, keep)
+        supervision = loop.Supervision(record, self.settings, mark, ask, keep)
         alone, overseen = (partial(supervision.run, with_overseer) for with_overseer in (False, True))
         async with self.states:
             if record.held_out and not record.solo_outcome:
@@ -179,25 +166,25 @@ class Guiding(asking.AskingStage):
             keep()
 
     async def ran(
-        self, commit: Commit, record: Guided, ask: calls.Ask, run: Callable[[Episode], Awaitable[str]]
+        self, commit: Commit, record: Guided, ask: calls.Ask, run: Callable[[loop.Episode], Awaitable[str]]
     ) -> tuple[str, bool | None]:
         """How a run in a fresh sandbox ended, and whether the issue's own tests pass: None where they say nothing."""
         if ask.stopped:  # before a checkout is laid out for nothing
             raise asyncio.CancelledError
         messages = list(record.opening)
-        harness = harness_of(messages, self.settings.execute.output_chars)
-        state = await self.executor.state(start_of(commit, messages))
+        known = harness.of(messages, self.settings.execute.output_chars)
+        state = await self.executor.state(execute.start_of(commit, messages))
         try:
-            outcome = await run(Episode(state, harness, messages, self.commands))
+            outcome = await run(loop.Episode(state, known, messages, self.commands))
         finally:
             await state.close()
         if self.verifier is None:
             return outcome, None
-        found = await self.verifier.verify(attempt_of(record.task, commit, messages))
+        found = await self.verifier.verify(verify.attempt_of(record.task, commit, messages))
         return outcome, None if found.resolved is None else found.resolved and outcome == "submitted"
 
 
-def opening(commit: Commit, told: Sequence[Message]) -> list[Message]:
+def first_messages(commit: Commit, told: Sequence[Message]) -> list[Message]:
     """Instructions and issue: `told` by the dataset where a prompt of the pull request was drawn, else our own."""
     if [message.role for message in told] == ["system", "user"]:
         return list(told)
@@ -210,7 +197,7 @@ run_async, run, plan = asking.faces(Guiding)
 
 
 def main(arguments: Namespace) -> int:
-    workspace, settings = opened(arguments)
+    workspace, settings = opening.opened(arguments)
     offline, agent = arguments.offline, arguments.agent
     if agent and offline and not agent.startswith(f"{OFFLINE}agent-"):
         hint = f"{OFFLINE}agent-30 proposes 30 % bad actions"

@@ -1,22 +1,17 @@
 """Write the king of every prompt: the answer of a model that sees the history and nothing else.
 
-    king.py                  go on where the last run stopped
-
 reads   prompt/*.json (and the size of each pull request, so that all sides are given the same history)
 writes  answer_<k>/<prompt file>_<order>.json with an empty challenger
 
 `[generate] kings` and `king_models` ask for several candidates; `duel.stages.choose` chooses among them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from duel import candidates
 from duel.errors import ItemError, UserError
 from duel.records import Answer
-from duel.stages.asking import OpenTurn, faces
-from duel.stages.writing import WritingStage
+from duel.stages.asking import OpenTurn, WritingStage, faces
 
 
 class Kings(WritingStage):
@@ -26,6 +21,8 @@ class Kings(WritingStage):
         workspace = self.workspace
         if not workspace.prompt_files():
             raise UserError("there are no prompts", where=workspace.root / "prompt", hint="run prompt.py first")
+        if self.recalled():
+            return
         self.total = workspace.count_prompts()
         numbered, folders = candidates.Numbered(self.settings), workspace.answer_folders()
         for stem, position, prompt in workspace.prompts(self.damage):

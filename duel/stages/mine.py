@@ -32,7 +32,7 @@ from duel.settings import Settings
 from duel.sources.mining import mined
 from duel.sources.mining.normalize import MinedTrajectory
 from duel.sources.mining.sweep import Mine, seconds_of
-from duel.stages.command_lines import options
+from duel.stages.opening import options
 from duel.workspace import Workspace
 
 

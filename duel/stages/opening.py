@@ -1,26 +1,106 @@
-"""From a command line to a stage: the workspace and the settings that it names, then the plan or the run."""
+"""From a command line to a stage: the options in the table beside this file, then the workspace and the settings.
 
-from argparse import Namespace
+A help text needs the table and the first docstring of the stage; the stage itself, with all that it imports, is
+imported when it runs. An option that is not given leaves the default that the stage's `run` has.
+"""
+
+from __future__ import annotations
+
+import math
+import tomllib
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib import resources
 from inspect import Parameter, signature
-from types import ModuleType
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from duel import command, settings
-from duel.calls.batches import PROVIDERS
-from duel.errors import EXIT_FINISHED, SettingsError, UserError, printable
-from duel.offline import overrides
-from duel.settings import Settings
-from duel.workspace import Workspace
+from duel import chat_tokens, command
+from duel.errors import SettingsError, UserError, printable
+
+if TYPE_CHECKING:
+    from duel.settings import Settings
+    from duel.workspace import Workspace
+
+
+def number(kind: Callable[[str], Any], least: int, below: float = math.inf) -> Callable[[str], Any]:
+    """The type of an option that takes a number of a `kind` within these bounds."""
+
+    def read(text: str) -> Any:
+        if not (kind is float or text.isdecimal()) or not least <= kind(text) < below:
+            bound = "" if below == math.inf else f", under {below}"
+            raise ArgumentTypeError(f"must be a number of at least {least}{bound}: {text}")
+        return kind(text)
+
+    return read
+
+
+TYPES: dict[str, Callable[[str], Any]] = {
+    "int": int, "float": float, "path": Path, "dollars": number(float, 0), "from 0": number(int, 0),
+    "from 1": number(int, 1), "port": number(int, 0, 65_536),
+}  # fmt: skip
+
+
+def names(kind: str) -> list[str]:
+    """The names of parts that may come from outside, or from another table."""
+    if kind == "export formats":
+        from duel.exports import formats
+
+        return list(formats.FORMATS)
+    if kind == "session formats":
+        from duel.sources.sessions import session_formats
+
+        return list(session_formats.formats())
+    return ["all", "none", *chat_tokens.FAMILIES]
+
+
+@cache
+def table() -> dict[str, dict[str, Any]]:
+    """The options by command, in the order in which `duel --help` tells of them, and those of `group`."""
+    return tomllib.loads(resources.files(__package__).joinpath("options.toml").read_text("utf-8"))
+
+
+def add_options(name: str, parser: ArgumentParser) -> None:
+    own = {option: row for option, row in table()[name].items() if option not in ("use", "module", "begins")}
+    groups = [table()["group"][group] for group in table()[name].get("use", ())]
+    for option, told in (pair for rows in (*groups, own) for pair in rows.items()):
+        row = {"action": "store_true", "help": told} if isinstance(told, str) else dict(told)
+        row |= {"type": TYPES[row["type"]]} if "type" in row else {}
+        if "names" in row:
+            known = names(row.pop("names"))
+            row["help"] = row["help"].format(names=", ".join(known))
+            row |= {"choices": known} if row.pop("only", False) else {}
+        parser.add_argument(option, **row)
+
+
+def options(name: str, named: dict[str, Any]) -> Namespace:
+    """What a caller gives by name, with the command line's defaults for the rest. Raises TypeError for other names."""
+    parser = ArgumentParser()
+    add_options(name, parser)
+    known = vars(parser.parse_args([]))
+    if unknown := named.keys() - known.keys():
+        raise TypeError(f"unknown options: {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
+    return Namespace(**(known | named))
+
+
+def taken_by(function: Callable[..., object], arguments: Namespace) -> dict[str, Any]:
+    """The options that were given, by name, of those that `function` takes."""
+    parameters = signature(function).parameters
+    every = any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values())
+    given = {name: value for name, value in vars(arguments).items() if value is not None and name != "workspace"}
+    return {name: value for name, value in given.items() if every or name in parameters}
 
 
 def opened(
     arguments: Namespace, *, begins: bool = False, flags: Mapping[tuple[str, str], Any] | None = None
 ) -> tuple[Workspace, Settings]:
-    """The workspace that the command line names, and its settings; `flags` are keys that it sets.
+    """The workspace, which must be there unless the stage `begins` one, and its settings; `flags` are keys of them."""
+    from duel import settings
+    from duel.calls.batches import PROVIDERS
+    from duel.offline import overrides
+    from duel.workspace import Workspace
 
-    Raises UserError where there is no such folder, unless the stage `begins` a workspace or is given its source.
-    """
     workspace, asked = Workspace(arguments.workspace), vars(arguments)
     if not begins and not asked.get("source") and not workspace.root.is_dir():
         hint = "run prompt.py first, or name the folder of a run with --workspace"
@@ -44,23 +124,3 @@ def opened(
         endpoint={"share": asked.get("share") or chosen.endpoint.share},
         execute={"backend": asked.get("backend") or chosen.execute.backend},
     )
-
-
-def launch(stage: ModuleType, arguments: Namespace, *, begins: bool = False) -> int:
-    """Plan or run a stage on the options that its `plan` or `run` takes, and let it `show` what it found."""
-    workspace, chosen = opened(arguments, begins=begins)
-    if getattr(arguments, "plan", False) and hasattr(stage, "plan"):
-        stage.plan(workspace, chosen, **taken_by(stage.plan, arguments)).say()
-        return EXIT_FINISHED
-    result = stage.run(workspace, chosen, **taken_by(stage.run, arguments))
-    if hasattr(stage, "show"):
-        stage.show(result.found, arguments)
-    return int(result.exit_code)
-
-
-def taken_by(function: Callable[..., object], arguments: Namespace) -> dict[str, Any]:
-    """The options that were given, by name, of those that `function` takes."""
-    parameters = signature(function).parameters
-    every = any(one.kind is Parameter.VAR_KEYWORD for one in parameters.values())
-    given = {name: value for name, value in vars(arguments).items() if value is not None and name != "workspace"}
-    return {name: value for name, value in given.items() if every or name in parameters}

@@ -1,20 +1,17 @@
 """Write each borderline challenger once more, with the judges' reasons in hand; the next validate.py judges it.
 
-    duel refine              one round: the turns of refined/; [refine] from takes near misses as well
-
 reads   answer_*/, commit/, score/
 writes  a further candidate of each answer, audited and, where a back end is set, executed; never its `challenger`
 
+One round takes the turns of refined/; [refine] from takes near misses as well, rounds > 1 goes on from there.
 Coaches ([refine] judges) give reasons, held-out judges (held_out) decide. The writer is given the conversation, the
 pull request under the blind rule, its own turn, and the reasons from its own side; nothing of the king's text. Then:
 
     validate.py              coaches and held-out judges compare old and new, and some turns that nobody changed
     report.py                what the held-out judges find high enough, and better than before, is in final/
 
-A rewrite that leaks, or leaks more than before, is never judged. [refine] rounds > 1 goes on from there.
+A rewrite that leaks, or leaks more than before, is never judged.
 """
-
-from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -27,6 +24,7 @@ from duel import calls, candidates, chat_tokens, fence, placement, prompts
 from duel.audit.contamination import Benchmarks
 from duel.audit.workspace_audit import Examiner
 from duel.bookkeeping import Result, Stage
+from duel.candidates import Question
 from duel.errors import UserError
 from duel.history import estimate_tokens, fit
 from duel.judging.survey import Survey
@@ -95,14 +93,13 @@ class Rewriting(AskingStage):
             candidate = parent.candidate if parent else rewrites.first_challenger(answer)
             own = answer.text_of(candidate)
             refine = Refinement(round=due, parent=fingerprint(own), coaches=coaches)
-            told = [vote for vote in votes if vote.judge in coaches]
-            question = self.question(path.stem, answer, own, told, due)
+            question = self.question(path.stem, answer, own, [vote for vote in votes if vote.judge in coaches], due)
             before = trials[due - 1].candidate if due <= len(trials) else None
             if before is not None and not self.again and before.made and before.made.plan == question.plan:
                 self.finished += 1
                 continue
             self.stale += before is not None and not self.again
-            requests = partial(self.requests, path.stem, answer, own, question, place)
+            requests = partial(self.requests, question.request, answer, own, place)
             yield OpenTurn(path.stem, requests, partial(self.rewrite, path, answer, candidate, refine, question))
             place += 1
 
@@ -116,7 +113,7 @@ class Rewriting(AskingStage):
         over = rewrites.lineage(trials, self.settings) or len(trials) >= self.settings.refine.rounds
         return None if over else len(trials) + 1
 
-    def question(self, item: str, answer: Answer, own: str, votes: list[Vote], number: int) -> candidates.Question:
+    def question(self, item: str, answer: Answer, own: str, votes: list[Vote], number: int) -> Question:
         """To the writer of the challenger `own`, with what the coaches' `votes` on it say, in round `number`."""
         settings, commit = self.settings, self.pull_request(answer.instance_id)
         opponent = answer.king if settings.duel.mode == 2 else answer.assistant
@@ -125,30 +122,22 @@ class Rewriting(AskingStage):
         def request(mark: str) -> calls.Request:
             asked = prompts.load("refine").render(mark=mark, reasons=fence.fence("REASONS", told, mark))
             room = candidates.room_for_history(settings, commit) - estimate_tokens(shown_own + asked)
-            history = fit(answer.messages, room)
-            shown = history if commit is None else candidates.informed(history, commit, mark)
+            shown = fit(answer.messages, room)
+            shown = shown if commit is None else candidates.informed(shown, commit, mark)
             talk = [Message(role="assistant", content=shown_own), Message(role="user", content=asked)]
             # A round that starts from the same text and reasons asks the same; it gets a reply of its own.
             model = settings.writers("challenger")[0]
             return candidates.writer_request(settings, "refine", item, model, [*shown, *talk], occurrence=number)
 
         mark = fence.nonce(self.secret, f"refine {item}")
-        return candidates.Question(request(mark), request(candidates.NO_MARK).key)
+        return Question(request(mark), request(candidates.NO_MARK).key)
 
-    def requests(
-        self, item: str, answer: Answer, own: str, question: candidates.Question, place: int
-    ) -> list[calls.Request]:
+    def requests(self, rewrite: calls.Request, answer: Answer, own: str, place: int) -> list[calls.Request]:
         """The rewrite and the votes on it; `place` is its own among the turns that wait."""
-        return [question.request, *rewrite_votes(item, answer, own, self.settings, place)]
+        return [rewrite, *rewrite_votes(rewrite.item, answer, own, self.settings, place)]
 
     async def rewrite(
-        self,
-        path: Path,
-        answer: Answer,
-        parent: Candidate,
-        refine: Refinement,
-        question: candidates.Question,
-        ask: calls.Ask,
+        self, path: Path, answer: Answer, parent: Candidate, refine: Refinement, question: Question, ask: calls.Ask
     ) -> bool:
         """Ask until the reply is one well-formed turn, audit it, and keep it as a further candidate."""
         try:

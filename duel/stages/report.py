@@ -1,12 +1,9 @@
 """Write the report of a judged run, and sort its turns into final, refined and defeat.
 
-    report.py                the report; again after every change of a threshold, it costs nothing
-
 reads   score/*.json, score/_duel.json, answer_*/*.json
-writes  report/report.md, report/index.html, report/*.svg, final/*.json, refined/*.json, defeat/*.json
+writes  report/report.md, report/index.html, report/*.svg, final/*.json, refined/*.json, defeat/*.json; again after
+        every change of a threshold, it costs nothing
 """
-
-from __future__ import annotations
 
 import sys
 import webbrowser
@@ -28,10 +25,7 @@ PAGES = ("*.html", "*.md", "*.svg", "turns/*.js")
 
 
 def run(workspace: Workspace, settings: Settings) -> Result:
-    """Write all files of the report and sort the turns; `found` is the summary that `--json` prints.
-
-    Where nothing has changed since the last time, the files that are there stand.
-    """
+    """Write the report and sort the turns, unless nothing has changed since; `found` is what `--json` prints."""
     with workspace.lock("report", "report.py"):
         files = Snapshot.take(workspace, "commit", "answer", "score", *BUCKETS)
         known = standing.recall(workspace, "report", _rests_on(workspace, settings), files)
@@ -103,9 +97,8 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     workspace.save(workspace.report / "report.md", text.encode())
     if removed:
         say(f"{removed:,} turns have left their bucket")
-    told = []
-    if summary["offline"]:
-        told.append("OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing")
+    stand_in = "OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing"
+    told = [stand_in] if summary["offline"] else []
     told.append(f"{printable(summary['verdict']['decision'])}: {summary['turns']['judged']:,} judged turns")
     told.append(", ".join(f"{row['turns']:,} {row['bucket']}" for row in summary["buckets"]))
     left_out = Counter(turn["reason"] for turn in missing)

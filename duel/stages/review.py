@@ -1,18 +1,12 @@
 """Let people vote blind on drawn turns, and say what their votes make of the panel.
 
-    duel review                     open the page on loopback; votes are saved as they come; Ctrl-C ends it
-    duel review --rater ana         under another name than the account's
-    duel review --count 200         more turns than 100; what was drawn before stays
+    duel review --count 200         open the page on loopback; votes are saved as they come, what was drawn stays
     duel review --page ana.html     the page as one file, to hand to a colleague …
     duel review --take votes.jsonl  … and the votes that come back; twice is the same as once
-    duel review --browse TURN       a turn one would like to see: such votes never count
-    duel review --figures           what people's votes say so far, and nothing else
 
 reads   answer_*/, score/
 writes  review/draws.jsonl, review/votes.jsonl; `duel validate --regate` then puts people beside the verdict
 """
-
-from __future__ import annotations
 
 import contextlib
 import getpass
@@ -25,30 +19,16 @@ from pathlib import Path
 
 import orjson
 
-from duel import placement
 from duel.bookkeeping import NAMED_AT_MOST, Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, printable
-from duel.judging.rubric import fingerprint, pair_of
+from duel.judging import rubric
+from duel.placement import obstacle
 from duel.records import Answer, Score
 from duel.records.votes import RATER_NAME, STAND_IN, People
 from duel.reporting import wording
-from duel.review.ballots import (
-    STAND_INS,
-    Ballot,
-    BallotBox,
-    Showing,
-    Taken,
-    add_showings,
-    browse_for,
-    draw_for,
-    read_showings,
-    read_votes,
-    stand_in_casts,
-)
+from duel.review import ballots, review_server
 from duel.review.calibration import calibrate
-from duel.review.review_server import page as page_of
-from duel.review.review_server import serving
 from duel.settings import Settings
 from duel.stages.opening import opened, taken_by
 from duel.workspace import Workspace
@@ -67,51 +47,41 @@ def run(
     take: Path | None = None,
     browse: Sequence[str] = (),
     offline: bool = False,
+    port: int | None = None,
+    until: Callable[[str], None] | None = None,
 ) -> Result:
     """Draw, then write `page`, take the votes of a file, or let the stand-ins vote; `found` is `People`.
 
-    Raises UserError where there are no judged turns. Without `page`, `take` and `offline` nothing is voted.
+    With `until` the rater votes on a page on loopback, whose address it is handed, until it returns; without any of
+    these nothing is voted. Raises UserError where there are no judged turns.
     """
-    scores = judged(workspace, settings)
+    scores, secret = judged(workspace, settings), workspace.secret()
     damage: list[ItemError] = []
-    if offline:
-        for name in STAND_INS:
-            shown = drawn_for(name, count, (), workspace, settings, scores)
-            box_of(workspace, shown).take(stand_in_casts(shown, {score.file: score for score in scores}))
+    for name in ballots.STAND_INS if offline else ():
+        shown = drawn_for(name, count, (), workspace, settings, scores)
+        casts = ballots.stand_in_casts(shown, {score.file: score for score in scores})
+        box_of(workspace, shown).take(casts)
     if take is not None:
-        shown = ballots(workspace, settings, read_showings(workspace, damage))
+        shown = with_texts(workspace, settings, ballots.read_showings(workspace, damage))
         taken = box_of(workspace, shown).take(rows_of(take))
         counts = f"{taken.new:,} new, {taken.there_before:,} there before, {len(taken.set_aside):,} set aside"
         say(f"{printable(take)}: {counts}")
         say_refused(taken)
-    elif page is not None:
+    elif page is not None or until is not None:
         shown = drawn_for(rater, count, browse, workspace, settings, scores)
-        workspace.save(page, page_of(shown, read_votes(workspace, []), rater, workspace.secret()))
-        say(f"{len(shown):,} pairs for {rater}: {page}")
-        say("hand the file over; what comes back is taken with `duel review --take FILE`")
+
+        def made(post: str = "") -> bytes:
+            return review_server.page(shown, ballots.read_votes(workspace, []), rater, secret, post)
+
+        if page is not None:
+            workspace.save(page, made())
+            say(f"{len(shown):,} pairs for {rater}: {page}")
+            say("hand the file over; what comes back is taken with `duel review --take FILE`")
+        elif until is not None:
+            votes = box_of(workspace, shown)
+            with review_server.serving(votes, made, rater, port, say_refused) as address:
+                until(address)
     return Result("review", EXIT_OPEN if damage else EXIT_FINISHED, people_of(workspace, settings, scores))
-
-
-def serve(
-    workspace: Workspace,
-    settings: Settings,
-    until: Callable[[str], None],
-    *,
-    rater: str,
-    count: int = COUNT,
-    browse: Sequence[str] = (),
-    port: int | None = None,
-) -> Result:
-    """Let `rater` vote on a page on loopback, whose address `until` is handed, until that returns."""
-    scores, secret = judged(workspace, settings), workspace.secret()
-    shown = drawn_for(rater, count, browse, workspace, settings, scores)
-
-    def make_page(post: str) -> bytes:
-        return page_of(shown, read_votes(workspace, []), rater, secret, post)
-
-    with serving(box_of(workspace, shown), make_page, rater, port, say_refused) as address:
-        until(address)
-    return Result("review", EXIT_FINISHED, people_of(workspace, settings, scores))
 
 
 def judged(workspace: Workspace, settings: Settings) -> list[Score]:
@@ -120,11 +90,9 @@ def judged(workspace: Workspace, settings: Settings) -> list[Score]:
     found = []
     for path, answer in workspace.answers([]) if scores else ():
         score = scores.get(path.stem)
-        if score is None or score.mode != settings.duel.mode:
+        if score is None or score.mode != settings.duel.mode or obstacle(answer.audit("challenger"), settings):
             continue
-        if placement.obstacle(answer.audit("challenger"), settings):
-            continue
-        texts = fingerprint(pair_of(score.file, answer, score.mode, settings.judge.observed))
+        texts = rubric.fingerprint(rubric.pair_of(score.file, answer, score.mode, settings.judge.observed))
         if score.made_with.get("candidates", texts) == texts:
             found.append(score)
     if not found:
@@ -134,24 +102,25 @@ def judged(workspace: Workspace, settings: Settings) -> list[Score]:
 
 def drawn_for(
     rater: str, count: int, browse: Sequence[str], workspace: Workspace, settings: Settings, scores: Sequence[Score]
-) -> list[Ballot]:
+) -> list[ballots.Ballot]:
     """The ballots of `rater`; what is not drawn yet is drawn, and kept before anyone sees it."""
     turns = {score.file: score.instance_id for score in scores}
     if unknown := [name for name in browse if workspace.find_answer(name) is None]:
         raise UserError("there is no such turn", where=workspace.root, value=unknown[0], hint="name an answer's file")
     with workspace.lock("review", "duel review"):
-        earlier = read_showings(workspace, [])
-        fresh = [*browse_for(rater, browse, earlier), *draw_for(rater, count, settings.duel.seed, turns, earlier)]
-        add_showings(workspace, fresh)
-    return ballots(workspace, settings, [showing for showing in (*earlier, *fresh) if showing.rater == rater])
+        earlier = ballots.read_showings(workspace, [])
+        fresh = ballots.browse_for(rater, browse, earlier)
+        fresh += ballots.draw_for(rater, count, settings.duel.seed, turns, earlier)
+        ballots.add_showings(workspace, fresh)
+    return with_texts(workspace, settings, [showing for showing in (*earlier, *fresh) if showing.rater == rater])
 
 
-def ballots(workspace: Workspace, settings: Settings, showings: Sequence[Showing]) -> list[Ballot]:
+def with_texts(workspace: Workspace, settings: Settings, chosen: Sequence[ballots.Showing]) -> list[ballots.Ballot]:
     """The showings with their texts; a turn that is gone, or cannot be read, is said to be so."""
     folders, secret = workspace.answer_folders(), workspace.secret()
     answers: dict[str, Answer | None] = {}
     found = []
-    for showing in showings:
+    for showing in chosen:
         if showing.item not in answers:
             path = workspace.find_answer(showing.item, folders)
             try:
@@ -160,38 +129,38 @@ def ballots(workspace: Workspace, settings: Settings, showings: Sequence[Showing
                 answers[showing.item] = None
                 say(f"damaged and left out: {error}")
         if answer := answers[showing.item]:
-            found.append(Ballot(showing, answer, settings.duel.mode, secret, settings.judge.observed))
+            found.append(ballots.Ballot(showing, answer, settings.duel.mode, secret, settings.judge.observed))
     return found
 
 
-def box_of(workspace: Workspace, shown: Sequence[Ballot]) -> BallotBox:
-    return BallotBox(workspace, {ballot.id: ballot for ballot in shown})
+def box_of(workspace: Workspace, shown: Sequence[ballots.Ballot]) -> ballots.BallotBox:
+    return ballots.BallotBox(workspace, {ballot.id: ballot for ballot in shown})
 
 
 def rows_of(file: Path) -> list[object]:
     """The lines of a file of votes; one that is no JSON stays text, which is set aside as no vote."""
-    rows: list[object] = []
+
+    def row(line: bytes) -> object:
+        try:
+            return orjson.loads(line)
+        except ValueError:
+            return line[:200]
+
     try:
-        lines = file.read_bytes().splitlines()
+        return [row(line) for line in file.read_bytes().splitlines() if line.strip()]
     except OSError as error:
         raise UserError("cannot read the votes", where=file, value=error.strerror) from None
-    for line in filter(bytes.strip, lines):
-        try:
-            rows.append(orjson.loads(line))
-        except ValueError:
-            rows.append(line[:200])
-    return rows
 
 
 def people_of(workspace: Workspace, settings: Settings, scores: Sequence[Score]) -> People:
     damage: list[ItemError] = []
-    votes = read_votes(workspace, damage)
+    votes = ballots.read_votes(workspace, damage)
     for error in damage[:NAMED_AT_MOST]:
         say(f"damaged and left out: {error}")
     return calibrate(scores, votes, settings)
 
 
-def say_refused(taken: Taken) -> None:
+def say_refused(taken: ballots.Taken) -> None:
     for name, why in taken.set_aside[:NAMED_AT_MOST]:
         say(f"  set aside: {printable(name)}: {printable(why)}")
     if len(taken.set_aside) > NAMED_AT_MOST:
@@ -210,21 +179,14 @@ def say_people(people: People) -> None:
     say(f"the panel is kinder than people by {bias} (95 % interval)")
 
 
-def say_labels_needed(people: People, settings: Settings) -> None:
-    needed = ", ".join(f"{people.labels_needed[lead]:,} labels a lead of {lead}" for lead in LEADS)
-    say(f"with a chance of 80 % and in score points: {needed}; under {settings.review.labels_min} nothing is decided")
-
-
 def main(arguments: Namespace) -> int:
     arguments.rater = rater = arguments.rater or account()
     if not RATER_NAME.fullmatch(rater) or (rater.startswith(STAND_IN) and not arguments.offline):
         raise SettingsError("this is no name for a rater", where="--rater", value=rater, hint="letters, digits, . _ -")
     workspace, settings = opened(arguments)
-    if arguments.page or arguments.take or arguments.figures or arguments.offline:
-        result = run(workspace, settings, **taken_by(run, arguments))
-    else:
+    if not (arguments.page or arguments.take or arguments.figures or arguments.offline):
 
-        def wait(address: str) -> None:
+        def until(address: str) -> None:
             say(f"{rater} votes at {address}\nCtrl-C ends it; every vote is saved as it comes")
             if arguments.open:
                 webbrowser.open(address)
@@ -233,12 +195,18 @@ def main(arguments: Namespace) -> int:
                     time.sleep(3600)
             say()
 
+        arguments.until = until
         say_labels_needed(people_of(workspace, settings, judged(workspace, settings)), settings)
-        result = serve(workspace, settings, wait, **taken_by(serve, arguments))
+    result = run(workspace, settings, **taken_by(run, arguments))
     say_people(result.found)
     if arguments.json:
         print(result.found.model_dump_json(indent=2))
     return result.exit_code
+
+
+def say_labels_needed(people: People, settings: Settings) -> None:
+    needed = ", ".join(f"{people.labels_needed[lead]:,} labels a lead of {lead}" for lead in LEADS)
+    say(f"with a chance of 80 % and in score points: {needed}; under {settings.review.labels_min} nothing is decided")
 
 
 def account() -> str:

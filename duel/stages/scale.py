@@ -43,7 +43,7 @@ from duel.scaling.row_checks import FACETS
 from duel.scaling.scaled_rows import Kind, ScaledRow, save
 from duel.settings import Settings
 from duel.stages import asking, mine
-from duel.stages.command_lines import options
+from duel.stages.opening import options
 from duel.synchronous import synchronous
 from duel.workspace import Workspace, file_name
 
@@ -143,15 +143,18 @@ def _worded(
     workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut, kind: Kind, rows: list[ScaledRow]
 ) -> Result | list[str]:
     """The rows in a model's words, saved; those that still wait for words are items that are open."""
+    settings = asking.limited(workspace, settings, asked.budget)
     stage, summary = Stage("scale", workspace, settings, again=asked.again), calls.Summary("scale")
     drafts = len(rows)
     if not asked.plain:
         jobs = Phrasing(settings, workspace.secret(), drops).jobs(rows)
         if asked.plan:
-            calls.plan(jobs, workspace=workspace, settings=settings, stage="scale", offline=asked.offline).say()
+            calls.plan(
+                jobs, workspace=workspace, settings=settings, stage="scale", again=asked.again, offline=asked.offline
+            ).say()
             return []
         with endpoint_url(asked.offline) as url:
-            summary = _driven(workspace, jobs, stage, budget=asked.budget, url=url).calls or summary
+            summary = _driven(jobs, stage, url).calls or summary
         rows = [*varied((job.row for job in jobs if job.row), drops)]
     if summary.exit_code and not rows:
         return stage.finish(summary, [])
@@ -160,9 +163,11 @@ def _worded(
 
 
 @synchronous
-@asking.in_rounds
-async def _driven(_: Workspace, jobs: Sequence[calls.Job], stage: Stage, *, budget: float | None, url: str) -> Result:
-    return Result("scale", calls=await asking.drive(jobs, stage, total=len(jobs), budget=budget, url=url))
+async def _driven(jobs: Sequence[calls.Job], stage: Stage, url: str) -> Result:
+    async def once() -> Result:
+        return Result("scale", calls=await asking.drive(jobs, stage, total=len(jobs), url=url))
+
+    return await asking.in_rounds(once)
 
 
 def _saved(workspace: Workspace, kind: Kind, name: str, rows: Iterable[ScaledRow]) -> str:

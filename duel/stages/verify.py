@@ -1,10 +1,7 @@
 """Run each rollout's change against its issue's own tests: which rollouts really resolved it? No call.
 
-    duel verify                          the rollouts of [sample] dataset, the tests of [sample] pulls
-    duel verify --from runs.parquet      those of a file or folder
-    duel verify --limit 50               the first 50 that are not verified yet
-
-reads   trajectories, pull requests (FAIL_TO_PASS, PASS_TO_PASS, install_config), repositories or images
+reads   trajectories ([sample] dataset), pull requests ([sample] pulls: FAIL_TO_PASS, PASS_TO_PASS, install_config),
+        repositories or images
 writes  outcomes.json: instance, or instance#row where it has several rollouts -> resolved, failed, passed, why_not
 
 Tests run in the containers that [execute] backend names; with "bubblewrap" on this machine's own compilers and
@@ -12,11 +9,9 @@ interpreters. Where those are missing, or tests pass without any change or fail 
 is null and `why_not` says so.
 """
 
-from __future__ import annotations
-
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from typing import Any
@@ -26,15 +21,13 @@ import orjson
 from duel.bookkeeping import Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SourceError
-from duel.execution import backends
-from duel.execution.replay import as_done
+from duel.execution import backends, replay
 from duel.execution.verification import Attempt
 from duel.records import Commit, Message
 from duel.settings import Settings
 from duel.sources import rollouts
 from duel.sources.parquet_tables import open_table
 from duel.sources.pulls import Pulls
-from duel.sources.rollouts import Rollout
 from duel.stages import execute
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
@@ -53,24 +46,29 @@ async def run_async(
     offline: bool = False,
 ) -> Result:
     """Verify every rollout that is not verified yet; `found` is what outcomes.json holds."""
-    if settings.execute.backend == "off":
-        raise execute.no_backend("tests", '`backend = "docker"` where images are, "bubblewrap" on Linux')
+    execute.needs_backend(settings, "tests", '`backend = "docker"` where images are, "bubblewrap" on Linux')
 
     def save() -> None:
         workspace.save_page(workspace.root / OUTCOMES, dict(sorted(outcomes.items())))
 
+    def attempts() -> Iterator[Attempt]:
+        """The rollouts that are not verified yet, with their pull requests."""
+        for row in rollouts_of(workspace, settings, source, offline):
+            key = row.instance_id if counts[row.instance_id] == 1 else f"{row.instance_id}#{row.row}"
+            if (commit := commits.get(row.instance_id)) and key not in known:
+                with contextlib.suppress(ItemError):
+                    yield attempt_of(key, commit, row.messages())
+
     with workspace.lock("outcomes", "duel verify"):
-        outcomes = {} if again else known(workspace)
-        repositories: dict[str, str] = {}
+        outcomes, repositories = {} if again else verified(workspace), dict[str, str]()
+        known = frozenset(outcomes)
         counts = Counter(row.instance_id for row in rollouts_of(workspace, settings, source, offline))
         commits = pull_requests(workspace, settings, list(counts), offline)
-        rows = rollouts_of(workspace, settings, source, offline)
-        todo = islice(attempts(rows, counts, commits, frozenset(outcomes)), limit or None)
         verifier = backends.open_verifier(workspace, settings, seconds, offline=offline)
         say(f"verifying rollouts with {verifier.executor.describe()} …")
         try:
             width = max(1, backends.workers(settings) // 2)
-            async for attempt, found in as_done(verifier.verify, todo, width):
+            async for attempt, found in replay.as_done(verifier.verify, islice(attempts(), limit or None), width):
                 repositories[attempt.key] = attempt.start.repository
                 outcomes[attempt.key] = asdict(found)
                 if len(outcomes) % SAVE_EVERY == 0:
@@ -84,7 +82,7 @@ async def run_async(
     print(f"{'repository':<40}{'resolved':>9}{'not':>6}{'unknown':>9}")
     for name, number in sorted(counted.items()):
         print(f"{name:<40}{number[True]:>9}{number[False]:>6}{number[None]:>9}")
-    reasons = Counter(reason_of(row) for row in outcomes.values() if row["why_not"])
+    reasons = Counter(row["why_not"].partition(":")[0] for row in outcomes.values() if row["why_not"])
     for reason, count in sorted(reasons.items()):
         say(f"{count:,} not verified: {reason}")
     return Result("verify", EXIT_OPEN if execute.OPEN & reasons.keys() else EXIT_FINISHED, outcomes, dropped=reasons)
@@ -93,20 +91,16 @@ async def run_async(
 run = synchronous(run_async)
 
 
-def reason_of(row: Mapping[str, Any]) -> str:
-    return str(row["why_not"]).partition(":")[0]
-
-
-def known(workspace: Workspace) -> dict[str, dict[str, Any]]:
+def verified(workspace: Workspace) -> dict[str, dict[str, Any]]:
     """What an earlier run has found out, but for what another run may mend."""
     try:
         rows = orjson.loads((workspace.root / OUTCOMES).read_bytes())
-        return {key: row for key, row in rows.items() if reason_of(row) not in execute.OPEN}
+        return {key: row for key, row in rows.items() if str(row["why_not"]).partition(":")[0] not in execute.OPEN}
     except (OSError, ValueError, AttributeError, TypeError, KeyError):  # there is none, or it is none of ours
         return {}
 
 
-def rollouts_of(workspace: Workspace, settings: Settings, source: str, offline: bool) -> Iterator[Rollout]:
+def rollouts_of(workspace: Workspace, settings: Settings, source: str, offline: bool) -> Iterator[rollouts.Rollout]:
     """Every rollout of `source`, or of [sample] dataset, in the order of its files; one batch in memory at a time."""
     table = open_table(source or settings.sample.dataset, workspace, settings.sample.revision, offline=offline)
     for name in table.sizes:
@@ -121,17 +115,6 @@ def pull_requests(workspace: Workspace, settings: Settings, instances: list[str]
     if not commits:
         raise SourceError("no pull request of these rollouts is known", where=sample.pulls)
     return commits
-
-
-def attempts(
-    rows: Iterable[Rollout], counts: Mapping[str, int], commits: Mapping[str, Commit], known: Container[str]
-) -> Iterator[Attempt]:
-    """The rollouts that are not `known`, with their pull requests; `counts` says how many each instance has."""
-    for row in rows:
-        key = row.instance_id if counts[row.instance_id] == 1 else f"{row.instance_id}#{row.row}"
-        if (commit := commits.get(row.instance_id)) and key not in known:
-            with contextlib.suppress(ItemError):
-                yield attempt_of(key, commit, row.messages())
 
 
 def attempt_of(key: str, commit: Commit, messages: Sequence[Message]) -> Attempt:

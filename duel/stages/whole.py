@@ -2,7 +2,6 @@
 
     run.py --offline         all of it with the bundled sample and the stand-in endpoint
     run.py --plan            what a run would call and cost, before a cent is spent
-    run.py --execute bubblewrap   also run both commands of each turn, in a sandbox ([execute] backend)
     run.py                   the real thing; run it again after an interruption
     run.py --source runs/    the same with trajectories of your own, as prompt.py takes them
 
@@ -12,8 +11,6 @@ others go on and the run ends with exit code 1; if the user must change somethin
 foresaw, it stops there.
 """
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections.abc import Callable
 from functools import partial
@@ -21,7 +18,6 @@ from typing import Any
 
 from duel import calls
 from duel.bookkeeping import Result
-from duel.calls.ledger import spent
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, UserError
 from duel.execution.backends import BACKENDS
@@ -29,7 +25,9 @@ from duel.sections import SampleSection
 from duel.settings import Settings
 from duel.sources.output import read_mark
 from duel.stages import audit, challenger, choose, estimate, execute, king, prompt, refine, report, review, validate
+from duel.stages.asking import limited
 from duel.stages.doctor import check
+from duel.stages.opening import taken_by
 from duel.workspace import SHARD_FILE, Workspace
 
 # Turns of the noise floor and of the canary in an offline run: enough to show what the report makes of them.
@@ -54,36 +52,28 @@ def run(
     if (workspace.root / SHARD_FILE).exists() and not workspace.count_prompts():
         say("this shard has no turns")
         return Result("run")
-    before = 0.0 if budget is None else spent(workspace.ledger)
-
-    def paying() -> dict[str, Any]:
-        left = None if budget is None else max(0.0, budget - (spent(workspace.ledger) - before))
-        return {"again": again, "budget": left, "offline": offline}
-
+    settings = limited(workspace, settings, budget)
+    asked: dict[str, Any] = {"again": again, "offline": offline}
     if not offline and (check_models or not workspace.prompt_files()):
         check(workspace, settings, ask_models=check_models)
     if settings.execute.backend != "off":
         _ = BACKENDS[settings.execute.backend]  # a misspelt one is told before anything is done
 
-    further: dict[str, Any] = {}
-    if offline:  # every further contest costs nothing here, and rules vote in place of people
-        further = {"noise_floor": FURTHER, "canary": FURTHER, "confirm": True}
-        further["before_verdict"] = partial(review.run, workspace, settings, offline=True)
-
-    stages: dict[str, Callable[[], Result]] = {
-        "prompt": lambda: draw(workspace, settings, offline, configured),
-        "king": lambda: king.run(workspace, settings, **paying()),
-        "challenger": lambda: challenger.run(workspace, settings, **paying()),
-    }
+    votes = partial(review.run, workspace, settings, offline=True)
+    further: dict[str, Any] = {"noise_floor": FURTHER, "canary": FURTHER, "confirm": True, "before_verdict": votes}
+    further = further if offline else {}  # there a contest costs nothing, and rules vote in place of people
+    stages: dict[str, Callable[[], Result]] = {"prompt": lambda: draw(workspace, settings, offline, configured)}
+    stages["king"] = lambda: king.run(workspace, settings, **asked)
+    stages["challenger"] = lambda: challenger.run(workspace, settings, **asked)
     if settings.execute.backend != "off":
         stages["execute"] = lambda: execute.where_possible(workspace, settings, offline=offline)
     if settings.most_candidates > 1:
-        stages["choose"] = lambda: choose.run(workspace, settings, **paying())
-    stages["audit"] = lambda: audit.run(workspace, settings, **paying())
-    stages["validate"] = lambda: validate.run(workspace, settings, **further, **paying())
+        stages["choose"] = lambda: choose.run(workspace, settings, **asked)
+    stages["audit"] = lambda: audit.run(workspace, settings, **asked)
+    stages["validate"] = lambda: validate.run(workspace, settings, **further, **asked)
     for number in range(1, settings.refine.rounds + 1 if settings.refine.held_out else 1):
-        stages[f"refine, round {number}"] = lambda: refine.run(workspace, settings, **paying())
-        stages[f"validate, round {number}"] = lambda: validate.run(workspace, settings, **paying())
+        stages[f"refine, round {number}"] = lambda: refine.run(workspace, settings, **asked)
+        stages[f"validate, round {number}"] = lambda: validate.run(workspace, settings, **asked)
     stages["report"] = lambda: report.run(workspace, settings)
     code, result = EXIT_FINISHED, Result("run")
     for number, (name, stage) in enumerate(stages.items(), start=1):
@@ -111,22 +101,21 @@ def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sa
     return result
 
 
-def plan(workspace: Workspace, settings: Settings, *, offline: bool = False) -> list[calls.Plan]:
+def plan(workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False) -> list[calls.Plan]:
     """What the paying stages would ask, and at most cost. Nothing is asked, downloaded or written."""
-    sample = estimate.sample(workspace, settings)
+    turns, weight = estimate.sample(workspace, settings)
     if not workspace.prompt_files():
         say(f"no prompt is drawn yet: {settings.sample.n:,} turns of the dataset's average length are assumed")
-    elif sample.weight > 1:
-        say(f"estimated from {len(sample.turns):,} of {workspace.count_prompts():,} turns")
-    return estimate.plans(sample, workspace, settings, offline=offline)
+    elif weight > 1:
+        say(f"estimated from {len(turns):,} of {workspace.count_prompts():,} turns")
+    return estimate.plans((turns, weight), workspace, settings, again=again, offline=offline)
 
 
 def main(arguments: Namespace) -> int:
     workspace, settings, configured = prompt.opened_draw(arguments)
     if not arguments.plan:
-        given = {"again": arguments.again, "budget": arguments.budget, "offline": arguments.offline}
-        return run(workspace, settings, configured=configured, check_models=arguments.check_models, **given).exit_code
-    plans = plan(workspace, settings, offline=arguments.offline)
+        return run(workspace, settings, configured=configured, **taken_by(run, arguments)).exit_code
+    plans = plan(workspace, settings, **taken_by(plan, arguments))
     for stage in plans:
         stage.say()
     batches = f", by batch at most ${sum(stage.batch_cost for stage in plans):,.2f}" if plans[0].batch_h else ""

@@ -37,6 +37,15 @@ def test_a_plan_needs_no_key(script: Script, fill: Fill) -> None:
     assert not (workspace.root / "answer_0").exists()
 
 
+@pytest.mark.parametrize("name", ["king.py", "run.py"])
+def test_a_plan_of_doing_it_again_counts_what_lies_there_as_well(
+    script: Script, fill: Fill, stand_in: StandIn, name: str
+) -> None:
+    workspace = fill(3)
+    script("king.py", "--workspace", workspace.root, code=0)
+    assert "king: 3 items, 3 calls" in script(name, "--workspace", workspace.root, "--plan", "--again", code=0).out
+
+
 def test_a_plan_writes_nothing(script: Script, fill: Fill, stand_in: StandIn) -> None:
     workspace = fill(3)
     script("king.py", "--workspace", workspace.root, code=0)
