@@ -139,9 +139,8 @@ class OpenPair:
     kept: Score | None
     twins: int = 0  # pairs before this one with the very same texts
 
-    @property
-    def item(self) -> str:
-        return self.pair.item
+    def __post_init__(self) -> None:
+        self.item = self.pair.item
 
     @cached_property
     def questions(self) -> dict[Key, Request]:

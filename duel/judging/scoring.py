@@ -238,14 +238,7 @@ class VoteTable:
         self.votes = votes  # (T, J, 2, 5), NaN where there is no vote
         self.due = due  # (T, J, 2): the votes that are owed
         self.standings = add_up(votes, due, self.keys, 1 if screened else settings.quorum)
-
-    @property
-    def judges(self) -> Sequence[str]:
-        return self.columns.judges
-
-    @property
-    def parsed(self) -> Flags:
-        return self.standings.parsed
+        self.judges, self.parsed = columns.judges, self.standings.parsed
 
     @cached_property
     def counts(self) -> Flags:

@@ -98,9 +98,7 @@ def _by_use(parsed: Sequence[Score], votes: Iterable[PersonVote]) -> dict[str, l
 
 MARGIN = 200  # points of margin a unit of delta
 LEADS = (10.0, 5.0, 2.5, 1.0)  # score points for which the labels needed are told
-FEWEST_FOR_SPREAD = 10
-DIFFERENCES = 10
-LONGEST_WORDS = 400
+FEWEST_FOR_SPREAD, DIFFERENCES, LONGEST_WORDS = 10, 10, 400
 RATERS_FOR_PEOPLE = 3  # from here on the differences between raters can be told apart from chance
 
 

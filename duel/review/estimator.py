@@ -14,8 +14,7 @@ A slope of 0 is people alone, so a useless or a perverse panel costs nothing. De
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -35,11 +34,12 @@ quantile = lru_cache(maxsize=4096)(student_quantile)
 TURNS, PANEL, WEIGHT, PEOPLE, PANEL_LABELED, PRODUCT, SQUARE, LABELS = range(8)
 
 
-@dataclass(frozen=True)
 class Phases:
     """Sums over clusters, shape (C, 8): all that the estimator needs. Shards merge by concatenating their rows."""
 
-    sums: Floats
+    def __init__(self, sums: Floats) -> None:
+        self.sums, self.total = sums, np.asarray(sums.sum(0))
+        self.labels, self.labeled_clusters = int(self.total[LABELS]), int((sums[:, LABELS] > 0).sum())
 
     @classmethod
     def of(cls, panel: ArrayLike, people: ArrayLike, chances: ArrayLike, clusters: ArrayLike) -> Phases:
@@ -54,18 +54,6 @@ class Phases:
         columns = [np.bincount(places, minlength=count), np.bincount(places, f, count)]
         columns += [np.bincount(at, values, count) for values in kinds]
         return cls(np.stack(columns, axis=1).astype(np.float64))
-
-    @cached_property
-    def total(self) -> Floats:
-        return np.asarray(self.sums.sum(0))
-
-    @property
-    def labels(self) -> int:
-        return int(self.total[LABELS])
-
-    @property
-    def labeled_clusters(self) -> int:
-        return int((self.sums[:, LABELS] > 0).sum())
 
     def slope(self) -> float:
         """The slope of people on the panel over the labeled turns; 0 where the panel shows no spread."""
