@@ -10,6 +10,7 @@ import math
 import tomllib
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from inspect import Parameter, signature
@@ -28,10 +29,11 @@ def number(kind: Callable[[str], Any], least: int, below: float = math.inf) -> C
     """The type of an option that takes a number of a `kind` within these bounds."""
 
     def read(text: str) -> Any:
-        if not (kind is float or text.isdecimal()) or not least <= kind(text) < below:
-            bound = "" if below == math.inf else f", under {below}"
-            raise ArgumentTypeError(f"must be a number of at least {least}{bound}: {text}")
-        return kind(text)
+        with suppress(ValueError):  # no number, or one of thousands of digits
+            if (kind is float or text.isdecimal()) and least <= (value := kind(text)) < below:
+                return value
+        bound = "" if below == math.inf else f", under {below}"
+        raise ArgumentTypeError(f"must be a number of at least {least}{bound}: {text[:40]}")
 
     return read
 

@@ -109,6 +109,8 @@ def test_a_typo_in_the_settings_stops_every_script(script: Script, tmp_path: Pat
         "bench-judges --each 0",
         "scale public --limit -1",
         "review --port 99999",
+        "king --budget much",
+        "king --budget nan",
     ],
 )
 def test_a_number_that_counts_nothing_is_told_before_anything_is_done(
