@@ -46,12 +46,16 @@ class Spending:
     limit: float | None = None
     spent: float = 0.0
     reserved: float = 0.0  # worst case of the calls in flight
+    committed: float = 0.0  # … and of what goes out in batches, which nobody waits for
     out: int = 0  # calls in flight: dollars that are taken back one by one leave 1e-17 behind
     _freed: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def has_room(self, worst_case: float) -> bool:
+        return self.limit is None or self.spent + self.committed + self.reserved + worst_case <= self.limit
+
     async def reserve(self, worst_case: float) -> None:
         """Wait until `worst_case` fits beside what is in flight. Raises BudgetSpent where it never will."""
-        while self.limit is not None and self.spent + self.reserved + worst_case > self.limit:
+        while not self.has_room(worst_case):
             if not self.out:
                 raise BudgetSpent("the budget is spent", value=f"${self.spent:.2f} of ${self.limit:.2f}")
             self._freed.clear()

@@ -181,6 +181,34 @@ def test_a_budget_is_one_for_all_contests_and_all_rounds(script: Script, work: W
     assert sum(cost for _, cost, _ in replies(workspace)) <= budget
 
 
+def test_what_is_asked_at_once_does_not_wait_for_money_that_a_batch_may_take(
+    script: Script, work: Work, provider: Shapes
+) -> None:
+    def play(asked: Row, result: Row) -> Row:
+        if "issue 2:" in json.dumps(asked["body"]["messages"]):  # two batches fail it
+            return {"custom_id": asked["custom_id"], "response": None, "error": {"code": "x", "message": "overloaded"}}
+        content(result)["message"]["content"] = "I would rather not."  # a third batch asks it
+        return result
+
+    provider.play = play
+    workspace = work(2)
+    chain = workspace.root / "chain.toml"
+    chain.write_text(chain.read_text().replace("input = 1.0, output = 2.0", "input = 0.0, output = 1000.0"))
+    script("king.py", "--workspace", workspace.root, "--batch", "--budget", "1.33", code=0)
+    assert [len(batch.requests) for batch in provider.batches] == [2, 2, 1]
+    assert live(provider) == 1
+
+
+def test_a_budget_that_is_too_small_for_what_is_asked_at_once_is_told(
+    script: Script, work: Work, provider: Shapes
+) -> None:
+    failed = {"response": None, "error": {"code": "x", "message": "overloaded"}}
+    provider.play = lambda asked, result: {"custom_id": asked["custom_id"], **failed}
+    workspace = work(1)
+    said = script("king.py", "--workspace", workspace.root, "--batch", "--budget", "0.0015", code=3).err
+    assert "the budget is spent" in said and not live(provider)
+
+
 def test_a_missing_route_is_told_and_nothing_stays_out(script: Script, work: Work, provider: Shapes) -> None:
     provider.refuse = lambda method, path, body: (404, {"error": {"message": "no route"}}) if "files" in path else None
     workspace = work(2)

@@ -216,7 +216,7 @@ class Prefill:
             self.rows.add(Batch(*origin, *told), out.asked)
         count = sum(len(out.asked) for out in batches)
         summary.waiting = 0 if self.by_file else count
-        summary.budget_spent = bool(self.unaffordable and not count)
+        summary.budget_spent = not count and (summary.budget_spent or self.unaffordable > 0)
         if count:
             where = "are in files: have them answered, then --absorb FILE" if self.by_file else "wait for batches"
             summary.stopped = f"{count:,} requests {where}"
@@ -236,12 +236,10 @@ class Prefill:
                 line.dialect.learn(words, orjson.loads(encode(request, request.model, tokens)))
         body = encode(request, request.model, tokens, dialect=line.dialect)
         worst = line.worst_case(len(body), tokens) * (line.price.batch if line.price else 1)
-        spending = self.client.spending
-        if spending.limit is not None and spending.spent + spending.reserved + worst > spending.limit:
+        if not self.client.spending.has_room(worst):
             self.unaffordable += 1
             return
-        spending.reserved += worst
-        spending.out += 1
+        self.client.spending.committed += worst
         data = orjson.dumps(self.shape.line(request.key, request.model, orjson.loads(body))) + b"\n"
         out = self._room(request.model, len(data))
         out.file.write(data)
