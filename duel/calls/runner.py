@@ -166,6 +166,9 @@ class _Run:
                     await self._admit(jobs)
                     if self._tasks:
                         await asyncio.wait(self._tasks)
+                except BaseException:  # the source of jobs breaks, or nobody awaits them any more
+                    client.stop()
+                    raise
                 finally:
                     await client.drain()
         if isinstance(client.error, BudgetSpent):

@@ -114,6 +114,18 @@ def test_nothing_is_asked_for_whose_reply_the_disk_has_no_room(
         assert house.drive(house.questions(8), stand_in.base_url).from_ledger == room
 
 
+def test_a_source_of_jobs_that_breaks_lets_no_further_call_out(house: House) -> None:
+    def jobs() -> Iterator[Question]:
+        yield from house.questions(5)
+        raise WorkspaceError("a prompt file cannot be read")
+
+    with endpoint(latency_s=0.05) as stand_in:
+        with pytest.raises(WorkspaceError):
+            house.drive(jobs(), stand_in.base_url, concurrency=1)
+        assert stand_in.stats()["requests"] == 2
+        assert house.drive(house.questions(5), stand_in.base_url).from_ledger == 2
+
+
 def test_one_bad_item_does_not_stop_the_others(house: House) -> None:
     jobs = [*house.questions(5), Broken(ItemError("two-blocks", "the reply has two bash blocks"))]
     with endpoint() as stand_in:
