@@ -150,13 +150,7 @@ def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
             part.save(part.root / SETTINGS_FILE, (whole.root / SETTINGS_FILE).read_bytes())
         for name in [*settings.audit.decontaminate, settings.execute.repositories]:  # relative to the workspace
             named, link = whole.resolve(name), part.root / name
-            if (
-                name
-                and not Path(name).is_absolute()
-                and named.exists()
-                and not link.exists()
-                and ".." not in link.parts
-            ):
+            if named.exists() and not link.exists() and ".." not in Path(name).parts:
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(named)
     stems = _split_prompts(whole, parts)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 import orjson
+import pytest
 
 from duel.audit.rarity import Rarity
 from duel.cluster import shards
@@ -204,11 +205,13 @@ def test_a_further_look_in_a_shard_is_remembered(in_two: Workspace, script: Scri
     assert in_two.verdict().looks.total == 2
 
 
-def test_files_that_the_settings_name_are_found_from_a_shard(drawn: Workspace, script: Script) -> None:
+@pytest.mark.parametrize("there", ["", "../draws/.."])
+def test_files_that_the_settings_name_are_found_from_a_shard(drawn: Workspace, script: Script, there: str) -> None:
+    (drawn.root.parent / "draws").mkdir(exist_ok=True)
     (drawn.root / "held-out.txt").write_text("someone__project-1\n")
     settings = drawn.root / "chain.toml"
     settings.write_text(settings.read_text().replace("decontaminate = []", 'decontaminate = ["held-out.txt"]'))
-    script("shard", "split", 2, "--workspace", drawn.root, code=0)
+    script("shard", "split", 2, "--workspace", drawn.root / there / drawn.root.name if there else drawn.root, code=0)
     assert (drawn.root / "shards" / "0001" / "held-out.txt").read_text() == "someone__project-1\n"
 
 
