@@ -62,9 +62,16 @@ def test_of_two_files_of_one_name_the_first_folders_counts(tmp_path: Path) -> No
     assert NumberedFolders().place(tmp_path, "a.json", 0) == tmp_path / "1" / "a.json"
 
 
+def test_a_workspace_whose_name_is_a_number_makes_no_folders_beside_itself(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "20261127")
+    workspace.save(workspace.root / "chain.toml", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["20261127"]
+
+
 def test_names_come_in_the_order_a_person_expects() -> None:
     names = ["prompts_9_10_2", "prompts_9_2_11", "prompts_9_2_2", "other"]
     assert sorted(names, key=natural_order) == ["other", "prompts_9_2_2", "prompts_9_2_11", "prompts_9_10_2"]
+    assert sorted(["1²1", "1²0"], key=natural_order) == ["1²0", "1²1"]  # "²" is a digit to Python, and no number
 
 
 def test_a_record_survives_a_round_trip_with_keys_nobody_knows(tmp_path: Path) -> None:
