@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duel.errors import ItemError, WorkspaceError
-from duel.records import Answer, Message, Prompt
+from duel.records import Answer, Message, Prompt, Score
 from duel.workspace import NumberedFolders, Workspace, file_name, natural_order
 
 
@@ -94,6 +94,20 @@ def test_a_damaged_answer_is_named_and_the_others_go_on(tmp_path: Path, content:
     damage: list[ItemError] = []
     assert [path.stem for path, _ in workspace.answers(damage)] == ["p_2"]
     assert "answer_0/p_1.json" in str(damage[0])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [b'"turn": %s' % (b"9" * 30), b'"turn": "%s"' % (b"9" * 30), b'"more": %s' % (b"[" * 400 + b"]" * 400)],
+)
+def test_what_no_file_can_hold_is_a_damaged_record_and_no_crash(fields: bytes) -> None:
+    with pytest.raises(ItemError, match="answer"):
+        Answer.parse(answer().dump().replace(b'"turn": 0', fields)).dump()
+
+
+def test_a_length_below_zero_is_no_length() -> None:
+    with pytest.raises(ItemError, match=r"lengths\.king"):
+        Score.parse({"file": "a", "instance_id": "a", "lengths": {"king": -1}})
 
 
 def test_a_record_of_another_kind_is_not_taken_for_an_answer(tmp_path: Path) -> None:
