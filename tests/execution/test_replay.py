@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from duel import offline
 from duel.execution import harness as harnesses
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Outcome, Printed, Start
 from duel.execution.harness import MiniSweAgent, Step, SweZero
 from duel.execution.replay import EvidenceRules, Task, alike, as_done, normal, observe, replay
-from duel.offline import sample
 from duel.records import Message, Observed
 from duel.records.executed import same
 from tests.execution.conftest import in_sandbox
@@ -66,8 +66,8 @@ def test_a_machine_without_room_costs_the_turn_and_not_the_run(mirrors: Path, sm
 
 
 def test_every_recorded_observation_of_the_bundled_sample_comes_back_exactly(tmp_path: Path) -> None:
-    rows = pq.read_table(sample.folder() / "trajectories.parquet").to_pylist()
-    pulls = {row["instance_id"]: row for row in pq.read_table(sample.folder() / "pulls.parquet").to_pylist()}
+    rows = pq.read_table(offline.SAMPLE / "trajectories.parquet").to_pylist()
+    pulls = {row["instance_id"]: row for row in pq.read_table(offline.SAMPLE / "pulls.parquet").to_pylist()}
 
     async def whole() -> Counter[str]:
         executor = Bubblewrap(Sources(tmp_path / "cache", offline=True))
