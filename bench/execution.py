@@ -19,11 +19,11 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from duel import offline
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Executor, Start
 from duel.execution.replay import Task, as_done, observe
-from duel.offline import sample
 from duel.records import Message
 from tools import tools_image
 
@@ -58,8 +58,8 @@ def main() -> None:
 
 def tasks(count: int) -> list[Task]:
     """Turns with exactly REPLAYED commands before them: their own next turn, and the one of another rollout."""
-    rows = pq.read_table(sample.folder() / "trajectories.parquet").to_pylist()
-    pulls = {row["instance_id"]: row for row in pq.read_table(sample.folder() / "pulls.parquet").to_pylist()}
+    rows = pq.read_table(offline.SAMPLE / "trajectories.parquet").to_pylist()
+    pulls = {row["instance_id"]: row for row in pq.read_table(offline.SAMPLE / "pulls.parquet").to_pylist()}
     found = []
     for number, row in enumerate(rows):
         messages = [Message(**message) for message in row["messages"]]

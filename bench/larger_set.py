@@ -68,7 +68,7 @@ async def executed_again(workspace: Workspace, rows: list[ScaledRow]) -> int:
     """How many rows' observations come again when all their calls are executed once more."""
     flags, defaults = offline.overrides(True)
     chosen = settings.load(workspace.root, flags, defaults)
-    machine = backends.open_machine(workspace, chosen, backends.limits(chosen), offline=True)
+    machine = backends.open_executor(workspace, chosen, backends.limits(chosen), offline=True)
     same = 0
     try:
         for row in rows:
@@ -114,7 +114,7 @@ async def measure_requests(count: int) -> None:
     flags, defaults = offline.overrides(True)
     workspace, drops = Workspace(Path(tempfile.mkdtemp())), LeftOut()
     chosen = settings.load(workspace.root, flags, defaults)
-    machine = backends.open_machine(workspace, chosen, backends.limits(chosen), offline=True)
+    machine = backends.open_executor(workspace, chosen, backends.limits(chosen), offline=True)
     rows = []
     try:
         for row, _, _ in await episodes._drawn(machine, episodes.bundled(), count, 0, drops):

@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
+from duel import offline
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import ExecutionError, Limits
 from duel.execution.replay import as_done
 from duel.execution.verification import Attempt, Verified, Verifier
-from duel.offline import sample
 from duel.records import Message
 from duel.sources.parquet_tables import LocalTable
 from duel.sources.pulls import Pulls
@@ -58,8 +58,8 @@ async def verified(
     repository: sample_repositories.SampleRepository, ending: str = "", seconds: float = 300.0
 ) -> list[Known]:
     """Every rollout of one bundled repository; with `ending`, of the instances whose names end so."""
-    rows = pq.read_table(sample.folder() / "trajectories.parquet").to_pylist()
-    table = LocalTable("pulls", {"pulls.parquet": sample.folder() / "pulls.parquet"})
+    rows = pq.read_table(offline.SAMPLE / "trajectories.parquet").to_pylist()
+    table = LocalTable("pulls", {"pulls.parquet": offline.SAMPLE / "pulls.parquet"})
     pulls = {commit.instance_id: commit for commit in Pulls(table).commits({row["instance_id"] for row in rows})}
     with tempfile.TemporaryDirectory() as folder:
         fixes = {base.instance_id: dict(base.fix) for base, _row in sample_repositories.bases(repository, _new(folder))}

@@ -57,7 +57,7 @@ def file_name(name: str) -> str:
 
 def natural_order(name: str) -> list[tuple[int, int, str]]:
     """A sort key that puts `prompts_9_2` before `prompts_9_10`."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in _DIGITS.split(name) if part]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in _DIGITS.split(name) if part]
 
 
 @dataclass
@@ -95,9 +95,10 @@ class NumberedFolders:
         return found
 
     def make(self, folder: Path) -> None:
-        """Make `folder`; the numbered ones before it as well, so that none is missed by counting up."""
+        """Make `folder`; of numbered ones (a workspace may have a number for its name) all before it, too."""
         folder.mkdir(parents=True, exist_ok=True)
-        for number in range(1, int(folder.name) if folder.name.isdecimal() else 0):
+        numbered = folder.parent in self._lay and folder.name.isdecimal()
+        for number in range(1, int(folder.name) if numbered else 0):
             (folder.parent / str(number)).mkdir(exist_ok=True)
 
 

@@ -21,8 +21,7 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from duel import cli, command
-from duel.offline import sample
+from duel import cli, command, offline
 
 KEEP = {"PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "CI", "PYTEST_CURRENT_TEST", "SHOTS"}
 KEEP |= {"OPENBLAS_CORETYPE"}  # it chooses kernels, and so the last bit of a sum: let it be the same in a new process
@@ -88,7 +87,7 @@ class Recorded:
 def recorded(request: pytest.FixtureRequest) -> Recorded:
     """A rule about recorded runs holds for those that the package brings, and for the real ones where they lie."""
     if request.param == "the bundled sample":
-        return Recorded((sample.folder() / "trajectories.parquet",), sample.folder() / "pulls.parquet")
+        return Recorded((offline.SAMPLE / "trajectories.parquet",), offline.SAMPLE / "pulls.parquet")
     real: Path = request.getfixturevalue("shared")
     runs = tuple(real / name / "train-00000.parquet" for name in ("mini_swe_agent", "swe_zero"))
     return Recorded(runs, real / "pulls" / "train-00000-of-00001.parquet")

@@ -10,7 +10,7 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
-from duel.offline.sample import folder
+from duel.offline import SAMPLE
 from duel.workspace import Workspace
 from tests.conftest import Finished
 from tests.offline import watched
@@ -44,7 +44,7 @@ def test_an_export_format_from_outside_stands_in_the_help_and_writes_its_rows(
     program: Program, toys: str, tmp_path: Path
 ) -> None:
     assert "shouting" in program("export", "--help", code=0, PYTHONPATH=toys).out
-    source = folder() / "trajectories.parquet"
+    source = SAMPLE / "trajectories.parquet"
     program("export", "--workspace", tmp_path, "--offline", "--from", source, "--format", "shouting", PYTHONPATH=toys)
     row = orjson.loads((tmp_path / "export/shouting/train.jsonl").read_bytes().splitlines()[0])
     assert row["shouted"] == row["messages"][-1]["content"].upper()

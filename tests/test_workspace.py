@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duel.errors import ItemError, WorkspaceError
-from duel.records import Answer, Message, Prompt
+from duel.records import Answer, Message, Prompt, Score
 from duel.workspace import NumberedFolders, Workspace, file_name, natural_order
 
 
@@ -62,9 +62,16 @@ def test_of_two_files_of_one_name_the_first_folders_counts(tmp_path: Path) -> No
     assert NumberedFolders().place(tmp_path, "a.json", 0) == tmp_path / "1" / "a.json"
 
 
+def test_a_workspace_whose_name_is_a_number_makes_no_folders_beside_itself(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "20261127")
+    workspace.save(workspace.root / "chain.toml", b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["20261127"]
+
+
 def test_names_come_in_the_order_a_person_expects() -> None:
     names = ["prompts_9_10_2", "prompts_9_2_11", "prompts_9_2_2", "other"]
     assert sorted(names, key=natural_order) == ["other", "prompts_9_2_2", "prompts_9_2_11", "prompts_9_10_2"]
+    assert sorted(["1²1", "1²0"], key=natural_order) == ["1²0", "1²1"]  # "²" is a digit to Python, and no number
 
 
 def test_a_record_survives_a_round_trip_with_keys_nobody_knows(tmp_path: Path) -> None:
@@ -87,6 +94,20 @@ def test_a_damaged_answer_is_named_and_the_others_go_on(tmp_path: Path, content:
     damage: list[ItemError] = []
     assert [path.stem for path, _ in workspace.answers(damage)] == ["p_2"]
     assert "answer_0/p_1.json" in str(damage[0])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [b'"turn": %s' % (b"9" * 30), b'"turn": "%s"' % (b"9" * 30), b'"more": %s' % (b"[" * 400 + b"]" * 400)],
+)
+def test_what_no_file_can_hold_is_a_damaged_record_and_no_crash(fields: bytes) -> None:
+    with pytest.raises(ItemError, match="answer"):
+        Answer.parse(answer().dump().replace(b'"turn": 0', fields)).dump()
+
+
+def test_a_length_below_zero_is_no_length() -> None:
+    with pytest.raises(ItemError, match=r"lengths\.king"):
+        Score.parse({"file": "a", "instance_id": "a", "lengths": {"king": -1}})
 
 
 def test_a_record_of_another_kind_is_not_taken_for_an_answer(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from duel import command
 from duel.errors import SourceError
-from duel.offline.sample import ROLLOUTS, bundle
+from duel.offline import ROLLOUTS, bundle
 from duel.prompts import Template
 
 if TYPE_CHECKING:

@@ -40,9 +40,26 @@ for _name in ("bubblewrap", "docker", "podman"):
     BACKENDS.add(_name, partial(_bundled, _name))
 
 
-def open_executor(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Executor:
-    """The executor of the settings, tried out. Raises UserError that says why it cannot run, and how to get it."""
-    return BACKENDS[settings.execute.backend](settings, sources(workspace, settings, offline=offline))
+def open_executor(
+    workspace: Workspace, settings: Settings, machine: Limits | None = None, *, offline: bool = False
+) -> Executor:
+    """The executor of the settings, tried out; within `machine`, bubblewrap shows this machine's own programs.
+
+    Checkouts come from the settings' mirrors, the sample, the workspace's cache, the code host. Raises UserError that
+    says why it cannot run, and how to get it.
+    """
+    mirrors = settings.execute.repositories
+    if mirrors and "{repo}" not in mirrors:
+        folder = workspace.resolve(mirrors)
+        if not folder.is_dir():
+            raise SettingsError("there is no such folder of mirrors", where="[execute] repositories", value=folder)
+        mirrors = str(folder)
+    sources = Sources(Path(workspace.private) / "repositories", mirrors, offline=offline)
+    if machine and settings.execute.backend == "bubblewrap":
+        from duel.execution.bubblewrap import Bubblewrap
+
+        return Bubblewrap(sources, machine, whole_machine=True)
+    return BACKENDS[settings.execute.backend](settings, sources)
 
 
 def open_verifier(workspace: Workspace, settings: Settings, seconds: float, *, offline: bool = False) -> Verifier:
@@ -53,27 +70,7 @@ def open_verifier(workspace: Workspace, settings: Settings, seconds: float, *, o
     if settings.execute.backend != "bubblewrap":
         return Verifier(executor, seconds=seconds)
     most = Limits(settings.execute.timeout_s, 2 * settings.execute.memory_mb, 512, 2048, keep=4 << 20)
-    return Verifier(open_machine(workspace, settings, most, offline=offline), executor, seconds)
-
-
-def open_machine(workspace: Workspace, settings: Settings, most: Limits, *, offline: bool = False) -> Executor:
-    """As `open_executor`; in bubblewrap with this machine's compilers and interpreters."""
-    if settings.execute.backend != "bubblewrap":
-        return open_executor(workspace, settings, offline=offline)
-    from duel.execution.bubblewrap import Bubblewrap
-
-    return Bubblewrap(sources(workspace, settings, offline=offline), most, whole_machine=True)
-
-
-def sources(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Sources:
-    """Where checkouts come from: the settings' mirrors, the sample, the workspace's cache, the code host."""
-    mirrors = settings.execute.repositories
-    if mirrors and "{repo}" not in mirrors:
-        folder = workspace.resolve(mirrors)
-        if not folder.is_dir():
-            raise SettingsError("there is no such folder of mirrors", where="[execute] repositories", value=folder)
-        mirrors = str(folder)
-    return Sources(Path(workspace.private) / "repositories", mirrors, offline=offline)
+    return Verifier(open_executor(workspace, settings, most, offline=offline), executor, seconds)
 
 
 def limits(settings: Settings) -> Limits:

@@ -23,7 +23,7 @@ from typing import Any
 from duel.errors import UserError, printable
 from duel.execution import changes, toolbox
 from duel.execution.checkouts import Sources
-from duel.execution.executor import ExecutionError, Limits, Outcome, Start, State
+from duel.execution.executor import ExecutionError, Limits, Outcome, Start, State, in_thread
 from duel.execution.supervision import supervise
 
 # Exactly what the generator of SWE-ZERO-12M gave its agents; REPO_PATH and HOME are the checkout.
@@ -81,8 +81,11 @@ class Bubblewrap:
             self._shown = [*toolbox.mounts(root), *([] if root else ["--ro-bind", f"{file}", LIMITS])]
             self.version = bwrap_version()
             self._probe(forks)
-        except BaseException:
+        except BaseException as error:
             changes.remove(self.scratch)
+            if isinstance(error, OSError):
+                hint = "free some space, or let TMPDIR name a folder that has some"
+                raise UserError("no room for a sandbox", where=self.scratch, value=error.strerror, hint=hint) from None
             raise
 
     def describe(self) -> str:
@@ -124,14 +127,12 @@ class Bubblewrap:
             give_tree(folder)
             return base
 
-        laying = self._checkouts.pop(start, None) or asyncio.create_task(
-            asyncio.to_thread(lay_out, self._folder("base"))
-        )
+        laying = self._checkouts.pop(start, None) or asyncio.create_task(in_thread(lay_out, self._folder("base")))
         self._checkouts[start] = laying  # the last in use goes last
         for one in list(self._checkouts)[:-KEPT_CHECKOUTS]:
             del self._checkouts[one]
         base = await asyncio.shield(laying)
-        return await asyncio.to_thread(self._open, start, base)
+        return await in_thread(self._open, start, base)
 
     async def close(self) -> None:
         await asyncio.gather(*self._checkouts.values(), return_exceptions=True)

@@ -16,10 +16,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from duel import offline
 from duel.errors import printable
 from duel.execution.changes import remove
 from duel.execution.executor import ExecutionError, Start
-from duel.offline import sample
 
 CODE_HOST = "https://github.com/{repo}.git"
 FETCH_SECONDS = 900
@@ -59,7 +59,7 @@ class Sources:
             more = f'[remote "origin"]\n\turl = {origin.remote}\n\tfetch = {refs}\n'
         else:  # the sample's agents stood on a branch with all that came before
             begin, to, depth = ["--template=", "--initial-branch=main"], ["reset", "--quiet", "--hard"], []
-            settings = (re.split("[.=]", line, maxsplit=2) for line in sample.GIT_SETTINGS)
+            settings = (re.split("[.=]", line, maxsplit=2) for line in offline.GIT_SETTINGS)
             more = "".join(f"[{section}]\n\t{key} = {value}\n" for section, key, value in settings)
         self._git("init", "--quiet", *begin, at=folder)
         with (folder / ".git" / "config").open("a") as file:
@@ -92,7 +92,7 @@ class Sources:
         known = [Origin(one, remote) for one in folders if one.is_dir()]
         if self.mirrors and not known and self.offline:
             raise ExecutionError("no-repository", f"{name} is not among the mirrors", where=self.mirrors)
-        known += [self._bundled(bundle, flat)] if (bundle := sample.bundle(name)).is_file() else []
+        known += [self._bundled(bundle, flat)] if (bundle := offline.bundle(name)).is_file() else []
         for origin in known:
             if self._has(origin.folder, commit):
                 return origin

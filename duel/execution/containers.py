@@ -6,7 +6,6 @@ files read with `cp` out of the container and out of the image. A container has 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import io
 import itertools
@@ -26,7 +25,7 @@ from typing import Any
 from duel.errors import UserError, printable
 from duel.execution import changes
 from duel.execution.checkouts import Sources
-from duel.execution.executor import ExecutionError, Limits, Outcome, Start, State
+from duel.execution.executor import ExecutionError, Limits, Outcome, Start, State, in_thread
 from duel.execution.supervision import supervise
 
 # As mini-swe-agent 2 sets it for SWE-bench: a shell that is no login shell reads BASH_ENV, which finds the conda tools.
@@ -97,7 +96,7 @@ class Containers:
 
     async def state(self, start: Start) -> Container:
         """A container at the start of a task. Raises ExecutionError (`no-image`, `no-repository`, `no-commit`)."""
-        return await asyncio.to_thread(self._open, start)
+        return await in_thread(self._open, start)
 
     def _open(self, start: Start) -> Container:
         image = image_of({"repo": start.repository, **start.instance}, self.image)
@@ -119,10 +118,12 @@ class Containers:
         return container
 
     async def close(self) -> None:
+        """Remove what this session made, as far as the daemon still answers."""
         for listed, removed in (("ps -aq", "rm -f"), ("images -q", "rmi -f")):
-            found = self.call(*listed.split(), "--filter", f"label=duel={self.session}").split()
-            if found:
-                await asyncio.to_thread(self.call, *removed.split(), *dict.fromkeys(found))
+            with contextlib.suppress(ExecutionError):
+                found = await in_thread(self.call, *listed.split(), "--filter", f"label=duel={self.session}")
+                if ids := dict.fromkeys(found.split()):
+                    await in_thread(self.call, *removed.split(), *ids)
 
     def call(self, *words: str, seconds: float = 300, given: bytes = b"") -> str:
         """Run the program. Raises ExecutionError (`sandbox`) with what it said."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from duel.errors import ItemError
+
+Found = TypeVar("Found")
 
 MAX_COMMAND_BYTES = 131_000  # Linux takes at most 128 KiB as one argument
 PLACE = "/repo"  # where a checkout lies for its commands, unless the recorded history shows another place
@@ -85,18 +87,18 @@ class State:
         if len(command.encode("utf-8", "surrogatepass")) > MAX_COMMAND_BYTES:
             raise ExecutionError("not-a-command", f"the command is longer than {MAX_COMMAND_BYTES} bytes")
         limits = replace(self.limits, seconds=seconds) if seconds else self.limits
-        return await asyncio.to_thread(self._run, command.encode("utf-8", "replace").decode(), limits, merged)
+        return await in_thread(self._run, command.encode("utf-8", "replace").decode(), limits, merged)
 
     async def fork(self) -> State:
         """A state that starts where this one stands and goes its own way."""
-        return await asyncio.to_thread(self._fork)
+        return await in_thread(self._fork)
 
     async def changes(self) -> str:
         """A diff of what changed since the last fork, or since the start; read from outside, running nothing inside."""
-        return await asyncio.to_thread(self._changes)
+        return await in_thread(self._changes)
 
     async def close(self) -> None:
-        await asyncio.to_thread(self.discard)
+        await in_thread(self.discard)
 
 
 class Executor(Protocol):
@@ -116,3 +118,11 @@ class Executor(Protocol):
 
 class ExecutionError(ItemError):
     """One turn cannot be executed (`no-repository`, `no-commit`, `sandbox`, …): it is recorded, the others go on."""
+
+
+async def in_thread(work: Callable[..., Found], *given: Any) -> Found:
+    """What blocks, off the loop. Raises ExecutionError (`sandbox`) where this machine has no room, handle, process."""
+    try:
+        return await asyncio.to_thread(work, *given)
+    except OSError as error:
+        raise ExecutionError("sandbox", str(error)) from None

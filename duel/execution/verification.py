@@ -11,12 +11,15 @@ import re
 import shlex
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+
+from pydantic import Field
 
 from duel.execution import harness as harnesses
 from duel.execution.executor import ExecutionError, Executor, Outcome, Start, State
 from duel.execution.replay import MIN_FAITHFUL, replay
 from duel.records import Message
+from duel.records.record import Part
 
 TEST_SECONDS = 1800.0  # OpenRewardEnv gives tests 600 s, verifiers 900, SWE-bench's client 1,800
 _DIFF = "git -c core.fsmonitor=false add -A && git diff --cached --binary --no-color --no-ext-diff --no-textconv "
@@ -54,16 +57,20 @@ class Attempt:
     fix: str = ""  # The pull request's own change, with which its tests must pass; "" where it is not known
 
 
-@dataclass(slots=True)
-class Verified:
+class Verified(Part):
     """What its tests say of a rollout; `resolved` is None where they say nothing, and `why_not` says why."""
 
     resolved: bool | None = None
-    failed: list[str] = field(default_factory=list)
-    passed: list[str] = field(default_factory=list)
+    failed: list[str] = Field(default_factory=list)
+    passed: list[str] = Field(default_factory=list)
     executor: str = ""
     seconds: float = 0.0
     why_not: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The reason of `why_not` without its detail, for counting."""
+        return self.why_not.partition(":")[0]
 
 
 class Verifier:

@@ -57,7 +57,9 @@ class Record(Part):
     def parse(cls, raw: object) -> Self:
         """One record, from a file's bytes or parsed JSON. Raises ItemError (`damaged`) that says what is wrong."""
         try:
-            record = cls.model_validate_json(raw) if isinstance(raw, bytes) else cls.model_validate(raw)
+            record = cls.model_validate(orjson.loads(raw) if isinstance(raw, bytes) else raw)
+        except (orjson.JSONDecodeError, RecursionError) as error:
+            raise ItemError("damaged", f"not a {cls.__name__.lower()} record: not JSON: {error}") from None
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"]) or "the file"
@@ -68,9 +70,15 @@ class Record(Part):
         return record
 
     def dump(self) -> bytes:
-        """The bytes of this record's file: UTF-8 JSON, two-space indent, fields in declared order, newline last."""
-        fields = self.model_dump(mode="json")
-        return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        """The bytes of this record's file: UTF-8 JSON, two-space indent, fields in declared order, newline last.
+
+        Raises ItemError (`damaged`) for what no reader could take: numbers of more than 64 bits, lists 250 deep.
+        """
+        try:
+            fields = self.model_dump(mode="json")
+            return orjson.dumps(fields, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        except (TypeError, ValueError) as error:
+            raise ItemError("damaged", f"this {type(self).__name__.lower()} cannot be written: {error}") from None
 
 
 class Message(Part):

@@ -86,7 +86,7 @@ class Score(Record):
     `said` keeps what the judge said); else why not ("unfaithful"), "" where nothing was executed."""
     attempts: list[dict[str, str]] = Field(default_factory=list)  # {side, kind}: attempts to sway the judges
     writers: dict[str, str] = Field(default_factory=dict)  # The models that wrote `opponent` and `challenger`
-    lengths: dict[str, Annotated[int, Field(le=MOST)]] = Field(default_factory=dict)  # In characters, `history` too
+    lengths: dict[str, Annotated[int, Field(ge=0, le=MOST)]] = Field(default_factory=dict)  # Characters, `history` too
     made_with: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="before")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import Any
 
+from duel import offline
 from duel.bookkeeping import LeftOut
 from duel.command import say
 from duel.conversation import dialogue
@@ -21,7 +22,6 @@ from duel.conversation.model import AgentCall, AgentReply, Entry, Said
 from duel.errors import ItemError, SettingsError
 from duel.execution import backends
 from duel.execution.executor import Executor, Start, State
-from duel.offline import sample
 from duel.records import Message
 from duel.scaling.agent_tools import PlannedCall, Toolset
 from duel.scaling.plans import Ground, Seen, Steps, plans, survey
@@ -69,14 +69,14 @@ async def opened(workspace: Workspace, settings: Settings, *, offline: bool) -> 
         hint = '`backend = "bubblewrap"` on Linux, or "docker"'
         raise SettingsError("no back end is set to run plans", where="[execute] backend", value="off", hint=hint)
     most = backends.limits(settings)
-    return await asyncio.to_thread(backends.open_machine, workspace, settings, most, offline=offline)
+    return await asyncio.to_thread(backends.open_executor, workspace, settings, most, offline=offline)
 
 
 def bundled() -> list[tuple[Start, str]]:
     import pyarrow.parquet as pq
 
     columns = ["repo", "base_commit", "license"]
-    found = pq.read_table(sample.folder() / "pulls.parquet", columns=columns).to_pylist()
+    found = pq.read_table(offline.SAMPLE / "pulls.parquet", columns=columns).to_pylist()
     known = {(row["repo"], row["base_commit"]): row["license"] for row in found}
     return [(Start(*key, history=HISTORY), license) for key, license in sorted(known.items())]
 

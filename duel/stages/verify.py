@@ -12,17 +12,15 @@ is null and `why_not` says so.
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from itertools import islice
-from typing import Any
 
-import orjson
+from pydantic import TypeAdapter
 
 from duel.bookkeeping import Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SourceError
 from duel.execution import backends, replay
-from duel.execution.verification import Attempt
+from duel.execution.verification import Attempt, Verified
 from duel.records import Commit, Message
 from duel.settings import Settings
 from duel.sources import rollouts
@@ -49,7 +47,7 @@ async def run_async(
     execute.needs_backend(settings, "tests", '`backend = "docker"` where images are, "bubblewrap" on Linux')
 
     def save() -> None:
-        workspace.save_page(workspace.root / OUTCOMES, dict(sorted(outcomes.items())))
+        workspace.save_page(workspace.root / OUTCOMES, {key: row.model_dump() for key, row in sorted(outcomes.items())})
 
     def attempts() -> Iterator[Attempt]:
         """The rollouts that are not verified yet, with their pull requests."""
@@ -70,7 +68,7 @@ async def run_async(
             width = max(1, backends.workers(settings) // 2)
             async for attempt, found in replay.as_done(verifier.verify, islice(attempts(), limit or None), width):
                 repositories[attempt.key] = attempt.start.repository
-                outcomes[attempt.key] = asdict(found)
+                outcomes[attempt.key] = found
                 if len(outcomes) % SAVE_EVERY == 0:
                     save()
         finally:
@@ -78,11 +76,11 @@ async def run_async(
             await verifier.close()
     counted: defaultdict[str, Counter[object]] = defaultdict(Counter)
     for key, outcome in outcomes.items():
-        counted[repositories.get(key, "verified before")][outcome["resolved"]] += 1
+        counted[repositories.get(key, "verified before")][outcome.resolved] += 1
     print(f"{'repository':<40}{'resolved':>9}{'not':>6}{'unknown':>9}")
     for name, number in sorted(counted.items()):
         print(f"{name:<40}{number[True]:>9}{number[False]:>6}{number[None]:>9}")
-    reasons = Counter(row["why_not"].partition(":")[0] for row in outcomes.values() if row["why_not"])
+    reasons = Counter(row.reason for row in outcomes.values() if row.reason)
     for reason, count in sorted(reasons.items()):
         say(f"{count:,} not verified: {reason}")
     return Result("verify", EXIT_OPEN if execute.OPEN & reasons.keys() else EXIT_FINISHED, outcomes, dropped=reasons)
@@ -91,13 +89,18 @@ async def run_async(
 run = synchronous(run_async)
 
 
-def verified(workspace: Workspace) -> dict[str, dict[str, Any]]:
-    """What an earlier run has found out, but for what another run may mend."""
-    try:
-        rows = orjson.loads((workspace.root / OUTCOMES).read_bytes())
-        return {key: row for key, row in rows.items() if str(row["why_not"]).partition(":")[0] not in execute.OPEN}
-    except (OSError, ValueError, AttributeError, TypeError, KeyError):  # there is none, or it is none of ours
+def verified(workspace: Workspace) -> dict[str, Verified]:
+    """What an earlier run has found out, but for what another may mend; a file that cannot be read is kept aside."""
+    path = workspace.root / OUTCOMES
+    if not path.exists():
         return {}
+    try:
+        rows = TypeAdapter(dict[str, Verified]).validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        aside = path.replace(path.with_name(f"{OUTCOMES}.damaged"))
+        say(f"{path} cannot be read: it is kept as {aside.name}, and all rollouts are verified anew")
+        return {}
+    return {key: row for key, row in rows.items() if row.reason not in execute.OPEN}
 
 
 def rollouts_of(workspace: Workspace, settings: Settings, source: str, offline: bool) -> Iterator[rollouts.Rollout]:

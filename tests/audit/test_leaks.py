@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from duel import offline
 from duel.audit.leaks import find_leaks, sentence
 from duel.audit.rarity import Rarity
-from duel.offline import sample
 from duel.records import ChangedFile, Commit, Message
 from tests.audit import planting, real
 
@@ -289,8 +289,8 @@ def test_at_most_one_in_a_hundred_honest_turns_is_flagged(material) -> None:
 
 @pytest.fixture(scope="module")
 def bundled():
-    pulls = real.commits(sample.folder() / "pulls.parquet")
-    honest = list(real.turns_of(sample.folder() / "trajectories.parquet"))
+    pulls = real.commits(offline.SAMPLE / "pulls.parquet")
+    honest = list(real.turns_of(offline.SAMPLE / "trajectories.parquet"))
     own = {i: planting.names(f"{c.patch}\n{c.test_patch}\n{c.issue}") for i, c in pulls.items()}
     used = Counter(name for names in own.values() for name in names)
     return pulls, Rarity.from_commits(pulls.values()), {name for name, count in used.items() if count > 1}, honest

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from duel.cluster import shards
-from duel.offline.sample import folder
+from duel.offline import SAMPLE
 from duel.workspace import Workspace
 from tests.conftest import Finished
 from tests.offline.watched import StandIn
@@ -21,8 +21,8 @@ SAMPLE = f"""
 n = 40
 max_turn = 30
 per_instance = 2
-dataset = "{folder()}/trajectories.parquet"
-pulls = "{folder()}/pulls.parquet"
+dataset = "{SAMPLE}/trajectories.parquet"
+pulls = "{SAMPLE}/pulls.parquet"
 """
 
 

@@ -163,6 +163,24 @@ def test_where_no_daemon_answers_the_message_says_what_to_do(tmp_path: Path, mon
     assert "bubblewrap" in raised.value.hint
 
 
+def test_a_daemon_that_dies_costs_what_it_ran_and_nothing_else(
+    small: Start, mirrors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "docker"
+    program.write_text('#!/bin/sh\n[ "$1" = version ] && echo "{}" || { echo "Cannot connect" >&2; exit 1; }\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    async def work() -> None:
+        executor = Containers(Sources(mirrors.parent / "cache", str(mirrors), offline=True), image="any")
+        with pytest.raises(ExecutionError, match="Cannot connect"):
+            await executor.state(small)
+        program.unlink()
+        await executor.close()
+
+    asyncio.run(work())
+
+
 @pytest.mark.parametrize(
     ("instance", "repo", "image", "place"),
     [

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from duel import offline
 from duel.execution import harness as harnesses
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Outcome, Printed, Start
 from duel.execution.harness import MiniSweAgent, Step, SweZero
 from duel.execution.replay import EvidenceRules, Task, alike, as_done, normal, observe, replay
-from duel.offline import sample
 from duel.records import Message, Observed
 from duel.records.executed import same
 from tests.execution.conftest import in_sandbox
@@ -46,9 +46,28 @@ def observed(mirrors: Path, task: Task, rules: EvidenceRules = RULES) -> dict[st
     return found
 
 
+def test_a_machine_without_room_costs_the_turn_and_not_the_run(mirrors: Path, small: Start) -> None:
+    async def work(executor: Bubblewrap) -> list[Observed]:
+        whole, full = executor.scratch, executor.scratch / "full"
+        full.touch()
+        task = Task("a", small, history(), {"king-1": block("cat a.txt")})
+        kept = (await observe(executor, task, RULES))["king-1"]
+        executor.scratch = full  # no folder can be made here, neither a room nor a checkout
+        try:
+            other = replace(task, start=replace(small, test_patch="\n"))
+            lost = [(await observe(executor, one, RULES))["king-1"] for one in (task, other)]
+        finally:
+            executor.scratch = whole
+        return [kept, *lost]
+
+    kept, *lost = in_sandbox(mirrors, work)
+    assert kept.ran
+    assert [one.reason for one in lost] == ["sandbox", "sandbox"]
+
+
 def test_every_recorded_observation_of_the_bundled_sample_comes_back_exactly(tmp_path: Path) -> None:
-    rows = pq.read_table(sample.folder() / "trajectories.parquet").to_pylist()
-    pulls = {row["instance_id"]: row for row in pq.read_table(sample.folder() / "pulls.parquet").to_pylist()}
+    rows = pq.read_table(offline.SAMPLE / "trajectories.parquet").to_pylist()
+    pulls = {row["instance_id"]: row for row in pq.read_table(offline.SAMPLE / "pulls.parquet").to_pylist()}
 
     async def whole() -> Counter[str]:
         executor = Bubblewrap(Sources(tmp_path / "cache", offline=True))

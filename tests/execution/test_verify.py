@@ -15,6 +15,8 @@ from duel.execution.checkouts import Sources
 from duel.execution.executor import Limits, Outcome, Printed, Start
 from duel.execution.verification import Attempt, Verified, Verifier, decide
 from duel.records import Message
+from duel.stages.verify import verified
+from duel.workspace import Workspace
 from tests.execution.conftest import make_repository
 from tools.recording import sample_repositories
 
@@ -104,6 +106,21 @@ def test_what_cannot_be_verified_says_why(mirrors: Path, start: Start) -> None:
     assert unfaithful.why_not.startswith("unfaithful")
     assert no_patch.why_not.startswith("no-patch")
     assert {one.resolved for one in (no_command, cannot_tell, no_tool, unfaithful, no_patch)} == {None}
+
+
+def test_outcomes_that_cannot_be_read_are_kept_beside_and_what_another_run_may_mend_is_verified_again(
+    tmp_path: Path,
+) -> None:
+    workspace, path = Workspace(tmp_path), tmp_path / "outcomes.json"
+    assert verified(workspace) == {}
+    path.write_text('{"a": {"resolved": true, "by": "hand"}, "b": {"why_not": "sandbox: no room"}}')
+    known = verified(workspace)
+    assert known["a"].model_dump()["by"] == "hand"
+    assert known.keys() == {"a"}
+    path.write_text('{"a": {"resolved": [1]}}')
+    assert verified(workspace) == {}
+    assert not path.exists()
+    assert (tmp_path / "outcomes.json.damaged").read_text() == '{"a": {"resolved": [1]}}'
 
 
 # A shell repository, whose tests every machine can run; one in C where there is a compiler, of which a part will do.

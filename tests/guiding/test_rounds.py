@@ -13,7 +13,7 @@ import pytest
 
 from duel import settings
 from duel.guiding.rounds import InterventionRates, row
-from duel.offline import defaults, forced
+from duel.offline import overrides
 from duel.records import Guided, GuidedRun
 from duel.workspace import Workspace
 from tests.conftest import Finished, ended, forked_command
@@ -33,7 +33,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from duel.stages import prompt
 
     workspace = Workspace(tmp_path_factory.mktemp("drawn"))
-    prompt.run(workspace, settings.load(workspace.root, forced(), defaults()), offline=True)
+    prompt.run(workspace, settings.load(workspace.root, *overrides(True)), offline=True)
     return workspace.root
 
 

@@ -10,15 +10,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from duel import turn
+from duel import offline, turn
 from duel.judging.known_truth import KnownPair, by_construction, by_execution, draw, judge_table
-from duel.offline import sample
 from duel.records import Answer, Candidate, Message, Observed
 
 
 @pytest.fixture(scope="module")
 def pairs() -> list[KnownPair]:
-    rows = pq.read_table(sample.folder() / "trajectories.parquet").to_pylist()
+    rows = pq.read_table(offline.SAMPLE / "trajectories.parquet").to_pylist()
     return [
         pair
         for number, row in enumerate(rows)

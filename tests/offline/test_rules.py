@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from duel import fence
-from duel.offline import rules
+from duel.offline import SAMPLE, rules
 from duel.offline.rules.agent import Hidden
 from duel.offline.rules.conversation import ShownConversation
-from duel.offline.sample import folder
 from duel.records import DIMENSIONS
 from duel.turn import command, format_ok
 
@@ -23,10 +22,10 @@ MARK = "0123456789abcdef"
 @pytest.fixture(scope="module")
 def turns():
     """One turn of every bundled rollout: its history, and its pull request."""
-    pulls = {row["instance_id"]: row for row in pq.read_table(folder() / "pulls.parquet").to_pylist()}
+    pulls = {row["instance_id"]: row for row in pq.read_table(SAMPLE / "pulls.parquet").to_pylist()}
     chance = random.Random(7)
     drawn = []
-    for row in pq.read_table(folder() / "trajectories.parquet").to_pylist():
+    for row in pq.read_table(SAMPLE / "trajectories.parquet").to_pylist():
         places = [i for i, message in enumerate(row["messages"]) if message["role"] == "assistant"][:10]
         drawn.append((row["messages"][: chance.choice(places)], pulls[row["instance_id"]]))
     return drawn

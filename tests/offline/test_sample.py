@@ -7,8 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from duel import settings
-from duel.offline import defaults, forced
-from duel.offline.sample import PROMPTS, ROLLOUTS, bundle, folder
+from duel.offline import PROMPTS, ROLLOUTS, SAMPLE, bundle, overrides
 from duel.turn import command, format_ok
 from tools.recorder import pull_schema, rollout, task, trajectory_schema, write
 from tools.recording import edits
@@ -20,12 +19,12 @@ needs_git = pytest.mark.skipif(not shutil.which("git") or not shutil.which("bash
 
 @pytest.fixture(scope="module")
 def rollouts():
-    return pq.read_table(folder() / "trajectories.parquet").to_pylist()
+    return pq.read_table(SAMPLE / "trajectories.parquet").to_pylist()
 
 
 @pytest.fixture(scope="module")
 def pulls():
-    return {row["instance_id"]: row for row in pq.read_table(folder() / "pulls.parquet").to_pylist()}
+    return {row["instance_id"]: row for row in pq.read_table(SAMPLE / "pulls.parquet").to_pylist()}
 
 
 def replies(row):
@@ -43,12 +42,12 @@ def test_it_has_many_pull_requests_in_several_repositories_and_languages(pulls):
 
 
 def test_it_is_small():
-    assert sum(file.stat().st_size for file in folder().iterdir()) < 1_500_000
+    assert sum(file.stat().st_size for file in SAMPLE.iterdir()) < 1_500_000
 
 
 def test_columns_and_types_are_the_datasets():
-    assert pq.read_schema(folder() / "trajectories.parquet").equals(trajectory_schema())
-    assert pq.read_schema(folder() / "pulls.parquet").equals(pull_schema())
+    assert pq.read_schema(SAMPLE / "trajectories.parquet").equals(trajectory_schema())
+    assert pq.read_schema(SAMPLE / "pulls.parquet").equals(pull_schema())
     assert len(pull_schema()) == 16
 
 
@@ -119,7 +118,7 @@ def test_every_patch_is_a_diff_that_changes_no_test(pulls):
 
 def test_the_settings_of_an_offline_run_name_no_paid_model(tmp_path):
     (tmp_path / "chain.toml").write_text('[generate]\nmodel = "paid/model"\n[judge]\nmodels = ["paid/judge"]\n')
-    chosen = settings.load(tmp_path, forced(), defaults())
+    chosen = settings.load(tmp_path, *overrides(True))
     named = [chosen.writers("king")[0], chosen.writers("challenger")[0], *chosen.judge.models]
     assert all(name.startswith("offline-stand-in/") for name in named)
     assert chosen.judge.thinking_models == []
@@ -129,7 +128,7 @@ def test_the_settings_of_an_offline_run_name_no_paid_model(tmp_path):
 
 def test_a_chain_toml_overrides_how_many_are_drawn(tmp_path):
     (tmp_path / "chain.toml").write_text("[sample]\nn = 7\n")
-    chosen = settings.load(tmp_path, forced(), defaults())
+    chosen = settings.load(tmp_path, *overrides(True))
     assert (chosen.sample.n, chosen.sample.per_instance) == (7, ROLLOUTS)
 
 

@@ -11,14 +11,14 @@ import pytest
 
 from duel import cli
 from duel.calls.ledger import Ledger
-from duel.offline.sample import folder
+from duel.offline import SAMPLE
 from duel.workspace import Workspace
 from tests.conftest import Finished
 from tests.offline.faults import endpoint
 from tests.offline.watched import StandIn
 from tests.stages.conftest import SETTINGS
 
-BUNDLED = folder()
+BUNDLED = SAMPLE
 Script = Callable[..., Finished]
 Fill = Callable[..., Workspace]
 

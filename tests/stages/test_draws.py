@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from duel.offline.sample import folder
+from duel.offline import SAMPLE
 from duel.workspace import Workspace
 from tests.conftest import Finished
 from tests.offline.watched import StandIn
@@ -18,7 +18,7 @@ Script = Callable[..., Finished]
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    sample = f'[sample]\ndataset = "{folder()}/trajectories.parquet"\npulls = "{folder()}/pulls.parquet"\n'
+    sample = f'[sample]\ndataset = "{SAMPLE}/trajectories.parquet"\npulls = "{SAMPLE}/pulls.parquet"\n'
     workspace = Workspace(tmp_path)
     everything = SETTINGS.replace("[judge]", "[judge]\nineligible = true")
     workspace.save(tmp_path / "chain.toml", f"{everything}\n{sample}".encode())
@@ -77,7 +77,7 @@ def test_an_excluded_turn_leaves_no_answer_that_is_judged(
 def test_run_takes_a_source_and_keeps_it(script: Script, workspace: Workspace, stand_in: StandIn) -> None:
     chain = workspace.root / "chain.toml"
     chain.write_text(SETTINGS.replace("[judge]", "[judge]\nineligible = true"))
-    source = ("--source", folder() / "trajectories.parquet", "--pulls", folder() / "pulls.parquet", "--n", 3)
+    source = ("--source", SAMPLE / "trajectories.parquet", "--pulls", SAMPLE / "pulls.parquet", "--n", 3)
     script("prompt.py", "--workspace", workspace.root, *source, code=0)
     done = script("run.py", "--workspace", workspace.root, code=0)
     assert "keeping the draw of 3 turns" in done.err

@@ -10,7 +10,7 @@ import pytest
 
 from duel import cli, settings
 from duel.errors import SettingsError
-from duel.offline.sample import folder
+from duel.offline import SAMPLE
 from duel.workspace import Workspace
 from tests.conftest import Finished
 from tests.offline.watched import endpoint
@@ -74,7 +74,7 @@ def test_another_draw_says_what_it_costs_before_it_is_made(
     script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def draw(n: int, *flags: str) -> str:
-        sample = f'[sample]\nn = {n}\ndataset = "{folder()}/trajectories.parquet"\npulls = "{folder()}/pulls.parquet"\n'
+        sample = f'[sample]\nn = {n}\ndataset = "{SAMPLE}/trajectories.parquet"\npulls = "{SAMPLE}/pulls.parquet"\n'
         (tmp_path / "chain.toml").write_text(f'{SETTINGS}\n{sample}[prices]\n"*" = {{ input = 1.0, output = 1.0 }}\n')
         return script("prompt.py", "--workspace", tmp_path, *flags, code=0).err
 
@@ -84,7 +84,7 @@ def test_another_draw_says_what_it_costs_before_it_is_made(
 
 def test_a_finished_run_needs_no_key_and_no_endpoint(script: Script, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    sample = f'[sample]\nn = 3\ndataset = "{folder()}/trajectories.parquet"\npulls = "{folder()}/pulls.parquet"\n'
+    sample = f'[sample]\nn = 3\ndataset = "{SAMPLE}/trajectories.parquet"\npulls = "{SAMPLE}/pulls.parquet"\n'
     workspace.save(tmp_path / "chain.toml", f"{SETTINGS}\n{sample}".encode())
     with endpoint() as stand_in:
         env = {"CHUTES_BASE_URL": stand_in.base_url, "CHUTES_API_KEY": "k"}

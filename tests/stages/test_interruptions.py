@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from duel.offline.sample import folder
+from duel.offline import SAMPLE
 from duel.reporting import tally
 from duel.workspace import Workspace
 from tests.conftest import ROOT, Finished, ended, forked_command
@@ -148,7 +148,7 @@ main()
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
 def test_ctrl_c_in_an_import_is_no_traceback(tmp_path: Path, words: list[str], module: str) -> None:
-    (tmp_path / "runs.parquet").write_bytes(folder().joinpath("trajectories.parquet").read_bytes())
+    (tmp_path / "runs.parquet").write_bytes(SAMPLE.joinpath("trajectories.parquet").read_bytes())
     (tmp_path / "runs.jsonl").write_text('{"messages": []}\n')
     done = subprocess.run(
         [sys.executable, "-c", CTRL_C.format(module=module, words=words)],

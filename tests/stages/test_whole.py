@@ -14,7 +14,7 @@ import pytest
 
 from duel import cli, command, settings
 from duel.bookkeeping import Result
-from duel.offline.sample import folder
+from duel.offline import SAMPLE
 from duel.stages import export, king, validate, whole
 from duel.workspace import BUCKETS, Workspace
 from tests.conftest import ROOT, Finished
@@ -28,7 +28,7 @@ Fill = Callable[..., Workspace]
 @pytest.fixture
 def sampled(tmp_path: Path) -> Workspace:
     """A workspace whose settings draw 12 turns of the bundled sample."""
-    sample = f'[sample]\nn = 12\ndataset = "{folder()}/trajectories.parquet"\npulls = "{folder()}/pulls.parquet"\n'
+    sample = f'[sample]\nn = 12\ndataset = "{SAMPLE}/trajectories.parquet"\npulls = "{SAMPLE}/pulls.parquet"\n'
     workspace = Workspace(tmp_path)
     workspace.save(tmp_path / "chain.toml", f"{SETTINGS}\n{sample}".encode())
     return workspace

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from duel.offline.sample import GIT_SETTINGS
+from duel.offline import GIT_SETTINGS
 
 # Whatever git would take from the machine is fixed, so that the same files give the same commit ids everywhere.
 GIT_ENVIRONMENT = {

@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from duel import turn
-from duel.offline import sample
+from duel import offline, turn
 from duel.offline.rules import judge
 from duel.offline.rules.conversation import ShownConversation, clean, fence_of, fraction, phrases
 from duel.shell import SENTINELS
@@ -237,7 +236,7 @@ def _solutions() -> dict[str, list[str]]:
     import pyarrow.parquet as pq
 
     found: dict[str, list[str]] = {}
-    for row in pq.read_table(sample.folder() / "trajectories.parquet").to_pylist():
+    for row in pq.read_table(offline.SAMPLE / "trajectories.parquet").to_pylist():
         said = [message["content"] for message in row["messages"]]
         base = _BASE.search(said[1])
         shown = zip(said[2::2], [*said[3::2], ""], strict=False)
