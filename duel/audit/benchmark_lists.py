@@ -1,8 +1,12 @@
-"""Where lists of benchmark instances come from: files a user names, the Hub, and `humaneval.txt` without a network."""
+"""Where lists of benchmark instances come from: files a user names, the Hub, and `humaneval.txt` without a network.
+
+HumanEval (Chen et al. 2021, arXiv 2107.03374) and MBPP (Austin et al. 2021, arXiv 2108.07732) are lists of functions.
+"""
 
 import contextlib
 import csv
 import io
+import os
 import re
 import time
 import zlib
@@ -36,7 +40,10 @@ _DEFINITION = re.compile(r"\bdef\s+(\w+)\s*\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
 
 
 def signatures(code: str, name: str = "") -> Iterator[int]:
-    """A hash of each Python function (of `name`); with one parameter, as `fib(n)`, only if its name says enough."""
+    """A hash of each Python function, or of `name` alone, by its name and the names of its parameters.
+
+    With one parameter the name needs two words or ten letters: `fib(n)` stands in too much honest code.
+    """
     for found, given in _DEFINITION.findall(code):
         parameters = re.findall(r"(?:^|,)\s*\**(\w+)", re.sub(r"\[[^\]]*\]|\([^()]*\)", "", given))
         if name in ("", found) and (len(parameters) > 1 or "_" in found[1:-1] or len(found) >= 10):
@@ -119,8 +126,10 @@ def hub_rows(
         raise
     for row in rows:
         row["ngrams"] = known_by(row.pop("problem_statement"))
-    with contextlib.suppress(DuelError):  # a cache that cannot be written costs only the next run's calls
-        Workspace(cache.parent).save(cache, orjson.dumps(rows))
+    part = cache.with_name(f"{cache.name}.{os.getpid()}")  # runs in other workspaces may write the same list
+    with contextlib.suppress(DuelError, OSError):  # a cache that cannot be written costs only the next run's calls
+        Workspace(cache.parent).save(part, orjson.dumps(rows))
+        part.replace(cache)
     return rows
 
 
