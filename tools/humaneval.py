@@ -13,13 +13,13 @@ from typing import Any
 
 import orjson
 
-from duel.audit import benchmark_lists, contamination
+from duel.audit import contamination
 
-FILE = Path(benchmark_lists.__file__).with_name("humaneval.txt")
+FILE = Path(contamination.__file__).with_name("humaneval.txt")
 
 
 def line(problem: dict[str, Any]) -> str:
-    signed = [*benchmark_lists.signatures(problem["prompt"], problem["entry_point"]), 0][0]
+    signed = [*contamination.signatures(problem["prompt"], problem["entry_point"]), 0][0]
     every = list(dict.fromkeys(contamination._ngrams(problem["prompt"])))
     sampled = [ngram for ngram in every if ngram % contamination.SAMPLED == 0]
     kept = sampled if len(sampled) >= 5 else sorted(every)[:8]
@@ -30,7 +30,7 @@ def main() -> None:
     problems = [orjson.loads(text) for text in gzip.decompress(Path(sys.argv[1]).read_bytes()).splitlines()]
     FILE.write_text("".join(f"{line(problem)}\n" for problem in problems), "utf-8")
     known = contamination.Benchmarks()
-    known.add("humaneval", benchmark_lists.humaneval())
+    known.add("humaneval", contamination.humaneval())
     asked = sum(bool(known.reason("", issue_text=problem["prompt"])) for problem in problems)
     solved = sum(bool(known.of_functions(problem["prompt"] + problem["canonical_solution"])) for problem in problems)
     print(f"{asked} of {len(problems)} prompts and {solved} of {len(problems)} solutions are found")

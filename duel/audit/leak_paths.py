@@ -67,7 +67,10 @@ def paths(search: Search) -> Iterator[Told]:
 
 
 def _is_guessable(search: Search, path: str, bare: bool) -> bool:
-    """True for a module that the task names, and for the usual test of an opened one; `bare`: told without a root."""
+    """True for a module that the task names by a word, and for the usual test file of a module that was opened.
+
+    `bare`: the path is written as it stands in the repository, as agents write it that guess.
+    """
     folder, _, name = path.rpartition("/")
     stem, _, ending = name.partition(".")
     # The task or the issue may hold the stem alone or in a name that is put together.

@@ -74,7 +74,10 @@ class Rarity:
 
     @classmethod
     def of_workspace(cls, workspace: Workspace) -> Rarity:
-        """Counted over all pull requests and a sample of histories; the shards of a split take the whole's count."""
+        """Counted over all pull requests of the workspace and a fixed sample of the histories in its answers.
+
+        What was counted of the same files is kept; a workspace that is split, and its shards, take the whole's count.
+        """
         for shared in (workspace.private / SHARED_FILE, workspace.root / SHARDS_FOLDER / SHARED_FILE):
             if kept := _read(shared, _RULES):
                 return kept

@@ -5,7 +5,7 @@ from typing import Any
 
 from duel.records import Verdict
 from duel.reporting.tally import SourceCounts, ratio
-from duel.reporting.wording import NO_DATA, Outside, ReportPart, Table, count, dollars, known, share, signed
+from duel.reporting.wording import NO_DATA, Outside, ReportPart, Table, count, dollars, known, prose, share, signed
 
 # Rows of a table by repository or license; the rest is summed in one row, and index.html filters by any of them.
 GROUP_ROWS = 20
@@ -47,7 +47,7 @@ def yields(counts: Mapping[str, SourceCounts]) -> ReportPart:
 def execution(found: Mapping[str, Any]) -> ReportPart:
     section = ReportPart("What the commands did")
     if found["why_not"]:
-        section.notes.append(f"Nothing could be run: {found['why_not']}. Judges saw no output of any command.")
+        section.notes.append(f"Nothing could be run: {prose(found['why_not'])}. Judges saw no output of any command.")
         return section
     if not found["evidence"] and not found["without"]:
         told = "`[execute] backend` says where, and docs/execution.md how."
@@ -69,7 +69,7 @@ def execution(found: Mapping[str, Any]) -> ReportPart:
     ]
     section.tables += [Table.of("evidence", rows), Table.of("agreement", panels)]
     if found["executor"]:
-        section.notes.append(f"Run with {found['executor']}.")
+        section.notes.append(f"Run with {prose(found['executor'])}.")
     return section
 
 

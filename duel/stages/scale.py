@@ -27,8 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from duel import calls
-from duel.audit.benchmark_lists import OF_FUNCTIONS
-from duel.audit.contamination import Benchmarks
+from duel.audit.contamination import OF_FUNCTIONS, Benchmarks
 from duel.bookkeeping import LeftOut, Result, Stage
 from duel.command import say
 from duel.errors import SettingsError

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from duel.audit.benchmark_lists import HUB_LISTS
-from duel.audit.contamination import Benchmarks
+from duel.audit.contamination import HUB_LISTS, Benchmarks
 from duel.errors import SettingsError
 from duel.sections import AuditSection
 from duel.settings import Settings

@@ -44,5 +44,7 @@ def test_a_report_says_so_where_nothing_could_run_or_nothing_was_asked_to() -> N
     nothing.add("", agreement(score("", (1.0, 1.0))))
     (said,) = execution(nothing.summary({"why_not": "bubblewrap is not installed"})).notes
     assert said.startswith("Nothing could be run: bubblewrap is not installed.")
+    (said,) = execution(nothing.summary({"why_not": "<b>bwrap</b>: [no](http://x)"})).notes
+    assert said.startswith("Nothing could be run: `<b>bwrap</b>`: `[no](http://x)`.")
     (said,) = execution(nothing.summary({})).notes
     assert "`[execute] backend` says where" in said
