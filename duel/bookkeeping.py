@@ -27,7 +27,7 @@ class Result:
     """What a stage came to, for whoever called it."""
 
     stage: str
-    exit_code: int = EXIT_FINISHED  # 0 finished, 1 items are open, 3 the budget is spent, 130 interrupted
+    exit_code: int = EXIT_FINISHED  # as `duel.errors` has them
     found: Any = None  # what the stage found out: the verdict, the figures of the report, what the audit counted
     calls: Summary | None = None  # what was asked and what it cost, where the stage calls models
     dropped: Mapping[str, int] = field(default_factory=dict)  # how many items were left out, by reason

@@ -48,11 +48,11 @@ class Definition(NamedTuple):
     line: int
 
 
-def rows(folder: Path, drops: LeftOut) -> Iterator[ScaledRow]:
-    """The pairs of one repository as rows; what is left out is counted in `drops`. Raises SourceError, UserError."""
+def rows(folder: Path, drops: LeftOut, called: str = "") -> Iterator[ScaledRow]:
+    """The pairs of one repository; `called` is its name where it has no remote. Raises SourceError, UserError."""
     commit = _git(folder, "rev-parse", "HEAD").decode().strip()
     remote = _git(folder, "config", "--get", "remote.origin.url", may_fail=True).decode().strip()
-    name = re.sub(r"^.*[:/]([^/:]+/[^/]+?)(?:\.git)?/?$", r"\1", remote) or f"local/{folder.resolve().name}"
+    name = re.sub(r"^.*[:/]([^/:]+/[^/]+?)(?:\.git)?/?$", r"\1", remote) or f"local/{called or folder.resolve().name}"
     blobs = _blobs(folder, drops, name)
     license = _license({path: source.decode("utf-8", "replace") for path, source in blobs.items() if "/" not in path})
     seen: set[bytes] = set()

@@ -160,11 +160,6 @@ def save(workspace: Workspace, kind: Kind, name: str, rows: Iterable[ScaledRow])
     return path, count
 
 
-def name_of(place: str) -> str:
-    """What a place is called in rows: a Hub id as it is, a file or folder by its name."""
-    return Path(place).expanduser().resolve().name if Path(place).expanduser().exists() else place
-
-
 def from_sessions(mine: Mine, kind: Kind, name: str, license: str = "") -> Iterator[ScaledRow]:
     """Every session that is taken, scrubbed, with its own tool calls; `mine.account` says what was left out.
 

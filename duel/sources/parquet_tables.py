@@ -76,21 +76,7 @@ class HubTable:
     cache: Path | None = None
 
     def __post_init__(self) -> None:
-        # Both are read when the client is imported; a user's own choice stands.
-        os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-        if not sys.stderr.isatty():
-            os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        import huggingface_hub
-        from huggingface_hub.utils import logging
-
-        # The client reads it once, when it is imported; the last word is the environment of this run.
-        root = self.workspace.root
-        huggingface_hub.constants.HF_HUB_OFFLINE = hub_is_off(root)
-        huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
-        logging.get_logger().setLevel("ERROR")  # what it warns of is said here once, in plain words
-        endpoint, token = environment("HF_ENDPOINT", root).rstrip("/") or None, hub_token(root) or None
-        self.api = huggingface_hub.HfApi(endpoint=endpoint, token=token, library_name="duel-curation")
-        huggingface_hub.set_client_factory(partial(_patient_client, self.sleep))
+        self.api = hub_client(self.workspace.root, self.sleep)
 
     @cached_property
     def revision(self) -> str:
@@ -106,14 +92,14 @@ class HubTable:
             known = json.loads(memory.read_bytes())
         known = known if isinstance(known, dict) else {}
         if self.again or not _SHA.fullmatch(str(known.get(key))):
-            with _in_plain_words(self.name, self.asked):
+            with in_plain_words(self.name, self.asked):
                 known[key] = str(self.api.dataset_info(self.name, revision=self.asked or None).sha)
             self.workspace.save(memory, json.dumps(known, indent=2, sort_keys=True).encode())
         return str(known[key])
 
     @cached_property
     def sizes(self) -> dict[str, int]:
-        with _in_plain_words(self.name, self.revision):
+        with in_plain_words(self.name, self.revision):
             tree = self.api.list_repo_tree(self.name, repo_type="dataset", revision=self.revision, recursive=True)
             files = sorted((entry.path, int(entry.size)) for entry in tree if hasattr(entry, "size"))
         matching = {name: size for name, size in files if fnmatch.fnmatchcase(name, self.pattern)}
@@ -128,7 +114,7 @@ class HubTable:
         if self.missing(name):
             say(f"downloading {printable(name, 120)} of {self.name}, {self.sizes[name] / 1e6:,.0f} MB")
         api, at, cache = self.api, self.revision, self.cache
-        with _in_plain_words(f"{self.name}/{name}", at):
+        with in_plain_words(f"{self.name}/{name}", at):
             return Path(api.hf_hub_download(self.name, name, repo_type="dataset", revision=at, cache_dir=cache))
 
     def missing(self, name: str) -> bool:
@@ -227,6 +213,24 @@ def values(column: Any) -> Iterator[Any]:
         yield told
 
 
+def hub_client(root: Path, sleep: Callable[[float], None] = time.sleep) -> Any:
+    """The Hub's client, with the endpoint and the token of the environment or of `root`'s `.env`; it waits out 429s."""
+    # Both are read when the client is imported; a user's own choice stands.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    import huggingface_hub
+    from huggingface_hub.utils import logging
+
+    # The client reads it once, when it is imported; the last word is the environment of this run.
+    huggingface_hub.constants.HF_HUB_OFFLINE = hub_is_off(root)
+    huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
+    logging.get_logger().setLevel("ERROR")  # what it warns of is said here once, in plain words
+    huggingface_hub.set_client_factory(partial(_patient_client, sleep))
+    endpoint, token = environment("HF_ENDPOINT", root).rstrip("/") or None, hub_token(root) or None
+    return huggingface_hub.HfApi(endpoint=endpoint, token=token, library_name="duel-curation")
+
+
 def seconds_to_wait(headers: Mapping[str, str]) -> float:
     """How long a 429 asks to wait: the reset of its `RateLimit` header, else `Retry-After`, else a guess."""
     if reset := _RESET.search(headers.get("ratelimit", "")):
@@ -263,7 +267,8 @@ def _patient_client(sleep: Callable[[float], None]) -> Any:
 
 
 @contextmanager
-def _in_plain_words(where: str, revision: str) -> Iterator[None]:
+def in_plain_words(where: str, revision: str) -> Iterator[None]:
+    """Whatever the Hub's client raises in the body, as the SourceError that says what to do."""
     from huggingface_hub import errors
 
     unreachable = (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)
@@ -281,7 +286,7 @@ def _in_plain_words(where: str, revision: str) -> Iterator[None]:
                 hint = "check the spelling; a private dataset needs HF_TOKEN"
             case errors.OfflineModeIsEnabled():
                 what = "the Hub is switched off by HF_HUB_OFFLINE"
-                hint = "unset it, or give local files with --source and --pulls"
+                hint = "unset it, or name local files"
             case errors.HfHubHTTPError():
                 what, hint = f"the Hub answered {getattr(error.response, 'status_code', '?')}", ""
                 value = error.server_message
@@ -289,7 +294,7 @@ def _in_plain_words(where: str, revision: str) -> Iterator[None]:
                 raise cannot_write(Path(error.filename or "the Hub's cache"), error) from None
             case _ if isinstance(error, unreachable) or type(error).__module__.split(".")[0] in _HTTP:
                 what, value = "the Hub cannot be reached", error
-                hint = "run it again: what was downloaded is kept; or give local files with --source and --pulls"
+                hint = "run it again: what was downloaded is kept; or name local files"
             case _:
                 raise
         raise SourceError(what, where=where, value=value, hint=hint) from None

@@ -30,7 +30,6 @@ from duel.exports import recovery
 from duel.records import Message
 from duel.settings import Settings
 from duel.sources.mining import mined
-from duel.sources.mining.normalize import MinedTrajectory
 from duel.sources.mining.sweep import Mine, seconds_of
 from duel.stages.opening import options
 from duel.workspace import Workspace
@@ -77,12 +76,12 @@ def sessions(asked: Namespace) -> Mine:
     )
 
 
-def recovers(trajectory: MinedTrajectory) -> bool:
+def recovers(trajectory: mined.MinedTrajectory) -> bool:
     messages = [Message.model_validate(message) for message in trajectory.messages]
     return bool(recovery.spans_of(recovery.steps_of(dialogue.parse(messages))))
 
 
-def codes(trajectory: MinedTrajectory) -> bool:
+def codes(trajectory: mined.MinedTrajectory) -> bool:
     return any(m["role"] == "assistant" and "```" in m["content"] for m in trajectory.messages)
 
 

@@ -22,15 +22,17 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from duel import calls
 from duel.audit.contamination import OF_FUNCTIONS, Benchmarks
 from duel.bookkeeping import LeftOut, Result, Stage
-from duel.command import say
-from duel.errors import SettingsError
+from duel.command import say, say_error
+from duel.environment import expanded
+from duel.errors import EXIT_FINISHED, EXIT_USER, SettingsError, SourceError
 from duel.exports import formats, splits
 from duel.exports.loading import buckets_of
 from duel.offline import endpoint_url
@@ -94,25 +96,46 @@ def combine(workspace: Workspace, settings: Settings, asked: Namespace, _: LeftO
     return combining.combine(workspace, settings, wanted, benchmarks)
 
 
-def pairs(workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut) -> list[str]:
-    places = [Path(place) for place in asked.place]
-    return [_saved(workspace, "pairs", place.resolve().name, code_pairs.rows(place, drops)) for place in places]
+def pairs(workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut) -> Result:
+    return _of_places(workspace, asked, drops, lambda place, name: code_pairs.rows(Path(place), drops, name))
 
 
-def mined(workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut) -> list[str]:
+def mined(workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut) -> Result:
     """Sessions of one's own, or rows of public sets: a file for each place."""
     common = {"format": asked.reader, "limit": asked.limit, "accept_license": asked.accept_license}
     common |= {"keep_tools": True, "no_commits": True}
-    lines: list[str] = []
-    for place in asked.place or [""]:
+
+    def rows(place: str, name: str) -> Iterator[ScaledRow]:
         found = mine.sessions(options("mine", {"place": [place] if place else [], **common}))
-        name = scaled_rows.name_of(place) if place else "agents"
-        rows = scaled_rows.from_sessions(found, asked.what, name, asked.license)
         try:
-            lines.append(_saved(workspace, asked.what, name.removesuffix(".jsonl"), rows))
+            yield from scaled_rows.from_sessions(found, asked.what, name, asked.license)
         finally:
             drops.rows += found.account.left.rows  # `mine` itself says how many they are
-    return lines
+
+    return _of_places(workspace, asked, drops, rows)
+
+
+def _of_places(
+    workspace: Workspace, asked: Namespace, drops: LeftOut, rows: Callable[[str, str], Iterator[ScaledRow]]
+) -> Result:
+    """A file for each place; one that gives no row costs the others nothing, and the exit code says so."""
+    places = asked.place or [""]  # "": the agents' own folders
+    lines: list[str] = []
+    taken: set[str] = set()
+    for place in places:
+        # What it is called: a Hub id as it is, a file or folder by its name, numbered where an earlier one has it.
+        name = expanded(place).resolve().name if place and expanded(place).exists() else place or "agents"
+        stem = name.removesuffix(".jsonl")
+        if stem in taken:
+            stem = name = next(own for n in count(2) if (own := f"{stem}-{n}") not in taken)
+        taken.add(stem)
+        try:
+            lines.append(_saved(workspace, asked.what, stem, rows(place, name)))
+        except SourceError as error:
+            if len(places) == 1:
+                raise
+            say_error(error)
+    return Result("scale", EXIT_FINISHED if len(lines) == len(places) else EXIT_USER, lines, dropped=drops)
 
 
 def duels(workspace: Workspace, settings: Settings, asked: Namespace, drops: LeftOut) -> list[str]:
@@ -181,4 +204,5 @@ SUBCOMMANDS: dict[str, Callable[[Workspace, Settings, Namespace, LeftOut], list[
 
 
 def show(lines: list[str], _: Namespace) -> None:
-    print("\n".join(lines))
+    for line in lines:
+        print(line)

@@ -170,6 +170,22 @@ def test_a_file_that_the_repository_has_lost_costs_its_own_pairs_alone(script: S
     assert len(rows) == 9 and "1 left out: file is missing in the repository" in done.err
 
 
+def test_repositories_of_one_name_have_a_file_and_ids_each(script: Script, tmp_path: Path) -> None:
+    other = {"price.py": FILES["shop/cart.py"].replace("Sum", "Add").replace("net", "amount")}
+    rows, done = pairs(
+        script, tmp_path / "w", repository(tmp_path / "a/shop", FILES), repository(tmp_path / "b/shop", other)
+    )
+    assert "pairs/shop.jsonl: 10 rows" in done.out and "pairs/shop-2.jsonl: 3 rows" in done.out
+    assert {row["source"]["name"] for row in rows} == {"local/shop", "local/shop-2"}
+    assert len({row["id"] for row in rows}) == len(rows) == 13
+
+
+def test_a_place_that_is_no_repository_costs_the_others_nothing(script: Script, tmp_path: Path) -> None:
+    places = tmp_path / "none", repository(tmp_path / "shop", FILES)
+    done = script("scale", "pairs", *places, "--workspace", tmp_path / "w", code=2)
+    assert "not a git repository" in done.err and "pairs/shop.jsonl: 10 rows" in done.out
+
+
 def test_a_command_line_without_a_place_says_what_to_name(script: Script, tmp_path: Path) -> None:
     for what, told in (("pairs", "~/src/requests"), ("public", "--reader hermes")):
         err = script("scale", what, "--offline", "--workspace", tmp_path, code=2).err

@@ -60,6 +60,26 @@ def test_a_set_whose_actions_nobody_knows_gives_no_row_and_says_why(script: Scri
     assert (tmp_path / "report" / "dropped.jsonl").read_text().count("scale public") == 1
 
 
+def test_a_set_without_a_row_costs_the_later_ones_nothing(script: Script, tmp_path: Path) -> None:
+    talk = [{"role": "user", "content": "Do it."}, {"role": "assistant", "content": "ACT(now)"}] * 3
+    (tmp_path / "odd.jsonl").write_text(json.dumps({"messages": talk}) + "\n")
+    places = tmp_path / "odd.jsonl", tmp_path / "gone.jsonl", hermes(tmp_path)
+    done = script("scale", "public", *places, "--workspace", tmp_path, code=2)
+    assert "no row was made" in done.err and "no such file" in done.err
+    assert "public/orders.jsonl: 1 rows" in done.out and len(rows_of(tmp_path, "public")) == 1
+    left = (tmp_path / "report" / "dropped.jsonl").read_text()
+    assert left.count("odd.jsonl") and "no-known-action" in left
+
+
+def test_sets_of_one_name_have_a_file_and_ids_each(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    places = hermes(tmp_path), hermes(tmp_path / "other")
+    script("scale", "public", *places, "--workspace", tmp_path, code=0)
+    rows = rows_of(tmp_path, "public")
+    assert {row["source"]["name"] for row in rows} == {"orders.jsonl", "orders-2"}
+    assert len({row["id"] for row in rows}) == 2
+
+
 def test_no_reply_of_a_public_set_becomes_a_submission(script: Script, tmp_path: Path, shared: Path) -> None:
     for file in sorted((shared / "public").glob("*.jsonl")):
         script("scale", "public", file, "--workspace", tmp_path)

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from duel.conversation.model import Session
-from duel.sources.mining.mined import MinedSession
-from duel.sources.mining.normalize import normalize
+from duel.sources.mining.mined import MinedSession, normalize
 from duel.sources.mining.sweep import Mine
 from duel.sources.sessions import session_formats
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from duel.conversation.model import AgentReply, Said, Session
-from duel.sources.mining.normalize import normalize
+from duel.sources.mining.mined import normalize
 from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, text_block, tool_use, write_lines
 

@@ -12,7 +12,7 @@ from typing import Any
 from duel import turn
 from duel.conversation.model import AgentCall, Session
 from duel.sources.mining import shell_forms
-from duel.sources.mining.normalize import normalize
+from duel.sources.mining.mined import normalize
 from duel.sources.sessions import session_formats
 from tests.sessions.shell import Case, wrong
 

@@ -205,3 +205,13 @@ def test_a_dataset_that_is_not_for_everybody_has_to_be_accepted(
     else:
         with pytest.raises(SourceError, match="license"):
             list(found)
+
+
+def test_a_hub_that_cannot_be_reached_is_told_and_is_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(SourceError, match="the Hub cannot be reached"):
+        list(session_formats.logs(["owner/name"]))

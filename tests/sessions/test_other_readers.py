@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from duel.conversation.model import Said
 from duel.conversation.record_files import Hole, Record
 from duel.errors import ItemError
-from duel.sources.mining.normalize import normalize
+from duel.sources.mining.mined import normalize
 from duel.sources.sessions import session_formats
 from duel.sources.sessions.session_formats import Log
 from tests.sessions.logs import contents, document, read, write_lines

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from duel.conversation.model import Said
-from duel.sources.mining.normalize import normalize
+from duel.sources.mining.mined import normalize
 from duel.sources.sessions import session_formats
 
 # file: user turns, tool calls, results, errors. The plain count of user turns also finds what the reader leaves out and

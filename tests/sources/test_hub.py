@@ -222,7 +222,7 @@ def test_a_hub_that_cannot_be_reached_is_one_clear_message(
 @pytest.mark.parametrize("library", ["httpx", "httpx2", "httpcore", "httpcore2"])
 def test_an_error_of_whichever_http_library_the_client_has_is_told_in_plain_words(library: str) -> None:
     lost = type("ReadError", (Exception,), {"__module__": f"{library}._exceptions"})
-    with pytest.raises(SourceError, match="the Hub cannot be reached"), parquet_tables._in_plain_words("a/b", ""):
+    with pytest.raises(SourceError, match="the Hub cannot be reached"), parquet_tables.in_plain_words("a/b", ""):
         raise lost("gone")
 
 

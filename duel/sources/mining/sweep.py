@@ -16,8 +16,7 @@ from duel.conversation import dialogue
 from duel.conversation.model import AgentReply, Outcome, Session
 from duel.errors import ItemError, SettingsError, printable
 from duel.sources.mining import own_commits
-from duel.sources.mining.mined import MinedSession, SessionScrubber
-from duel.sources.mining.normalize import MinedTrajectory, normalize
+from duel.sources.mining.mined import MinedSession, MinedTrajectory, SessionScrubber, normalize
 from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.sessions import session_formats
 from duel.sources.sessions.session_formats import Log

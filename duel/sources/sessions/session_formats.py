@@ -17,9 +17,10 @@ from duel.conversation import record_files, text_actions
 from duel.conversation.model import AgentCall, AgentReply, Lost, Session
 from duel.conversation.record_files import Hole, Record
 from duel.conversation.values import joined, parts, seconds, table, tables, text
-from duel.environment import expanded
+from duel.environment import expanded, hub_token
 from duel.errors import ItemError, SourceError
 from duel.registry import Registry
+from duel.sources.parquet_tables import hub_client, in_plain_words
 from duel.sources.sessions import readers
 from duel.workspace import natural_order
 
@@ -92,14 +93,9 @@ def events_of(folder: Path) -> Iterator[Record]:
 
 
 def on_hub(name: str, split: str, accept_license: bool) -> Log:
-    """One split of a dataset of the Hub. Raises SourceError for a license that nobody accepted."""
-    try:
-        from huggingface_hub import HfApi
-        from huggingface_hub.errors import HfHubHTTPError
-
-        found = HfApi().dataset_info(name)
-    except (OSError, ValueError, HfHubHTTPError) as error:
-        raise SourceError("cannot find the dataset", where=name, value=str(error).split("\n")[0]) from None
+    """One split of a dataset of the Hub. Raises SourceError where it cannot be read, or nobody accepted its license."""
+    with in_plain_words(name, ""):
+        found = hub_client(Path()).dataset_info(name)
     stated = getattr(found.card_data, "license", None) or ""
     license, revision = str(stated[0] if isinstance(stated, list) and stated else stated), found.sha or ""
     if not accept_license and (not license or _NOT_FREE.search(license)):
@@ -111,15 +107,17 @@ def on_hub(name: str, split: str, accept_license: bool) -> Log:
 
 def hub_rows(name: str, split: str, revision: str) -> Iterator[Record]:
     """The rows, streamed through `datasets`, one in memory at a time."""
-    try:
-        from datasets import load_dataset
+    with in_plain_words(name, revision):
+        try:
+            from datasets import load_dataset
 
-        yield from load_dataset(name, split=split, streaming=True, revision=revision or None)
-    except ImportError:
-        hint = "pip install datasets, or download the parquet files and name their folder"
-        raise SourceError("reading a dataset of the Hub needs the package `datasets`", hint=hint) from None
-    except (OSError, ValueError, RuntimeError) as error:
-        raise SourceError("cannot read the dataset", where=name, value=error) from None
+            token = hub_token(Path()) or None
+            yield from load_dataset(name, split=split, streaming=True, revision=revision or None, token=token)
+        except ImportError:
+            hint = "pip install datasets, or download the parquet files and name their folder"
+            raise SourceError("reading a dataset of the Hub needs the package `datasets`", hint=hint) from None
+        except (OSError, ValueError, RuntimeError) as error:
+            raise SourceError("cannot read the dataset", where=name, value=error) from None
 
 
 def find(root: Path) -> Iterator[Log]:
