@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from duel import errors, records, stages
     from duel.judging import statistics
-    from duel.judging.in_memory import judge, verdict
+    from duel.judging.panel import judge, verdict
     from duel.settings import Settings
     from duel.settings import load as load_settings
     from duel.workspace import Workspace
@@ -34,12 +34,12 @@ _HOMES = {
     "Settings": "duel.settings Settings",
     "Workspace": "duel.workspace Workspace",
     "errors": "duel.errors",
-    "judge": "duel.judging.in_memory judge",
+    "judge": "duel.judging.panel judge",
     "load_settings": "duel.settings load",
     "records": "duel.records",
     "stages": "duel.stages",
     "statistics": "duel.judging.statistics",
-    "verdict": "duel.judging.in_memory verdict",
+    "verdict": "duel.judging.panel verdict",
 }
 
 

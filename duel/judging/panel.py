@@ -1,7 +1,8 @@
 """The panel at work: which pairs are to be judged, one job a pair, its score saved once its votes are in.
 
 A judge is a model, or a plain function: `rule:<name>` in `[judge] models` is a part from outside, and costs nothing.
-Its votes count like those of any other judge, so a length rule or a linter may sit beside models.
+Its votes count like those of any other judge, so a length rule or a linter may sit beside models; `judge` has plain
+functions alone judge pairs in memory.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from duel import shell, turn, untrusted
 from duel.bookkeeping import Stage
@@ -21,8 +22,9 @@ from duel.errors import ItemError
 from duel.judging import judge_replies, rubric
 from duel.judging.contests import DUEL, Contest
 from duel.judging.rubric import JudgedPair, Key, owed_votes, short_hash
-from duel.records import DIMENSIONS, RULE, Answer, Message, Order, PairIds, Score, Vote
+from duel.records import DIMENSIONS, RULE, Answer, Message, Order, PairIds, Score, Verdict, Vote
 from duel.registry import Registry
+from duel.settings import Settings
 
 COUNTED_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 
@@ -256,3 +258,43 @@ def attempt(name: str, judge: PairJudge, pair: JudgedPair, order: Order) -> Vote
         return cast_vote(name, judge, pair, order)
     except Exception as error:
         return Vote(judge=name, order=order, error=f"rule-failed: {type(error).__name__}: {error}"[:300])
+
+
+def judge(
+    pairs: Sequence[Answer | tuple[str, str]], judges: Mapping[str, PairJudge], settings: Settings | None = None
+) -> list[Score]:
+    """Have every judge compare each pair, (king, challenger) or an Answer, in the orders that the settings ask for.
+
+    The scores are in the order of `pairs`, 0 to 100 from the challenger's side. A pair that is no Answer counts as a
+    pull request of its own. Raises ValueError for a judge that gives anything but 0, 1 and 2.
+    """
+    from duel.judging.scoring import settle
+
+    settings, asked, scores = panel_of(judges, settings), [Message(role="user", content="")], []
+    mode = settings.duel.mode
+    for number, given in enumerate(pairs, start=1):
+        answer, name = given, f"pair_{number}"
+        if not isinstance(answer, Answer):
+            answer = Answer(instance_id=name, king=answer[0], challenger=answer[1], messages=asked)
+        pair = rubric.pair_of(name, answer, mode, settings.judge.observed)
+        votes = [cast_vote(judge, judges[judge], pair, order) for judge, order in owed_votes(name, settings)]
+        lengths = {"opponent": len(pair.opponent), "challenger": len(pair.challenger)}
+        score = Score(file=name, instance_id=answer.instance_id, mode=mode, votes=votes, lengths=lengths)
+        scores.append(settle(score, settings))
+    return scores
+
+
+def verdict(scores: Sequence[Score], settings: Settings | None = None) -> Verdict:
+    """What the votes of `scores` add up to, how sure that is, and whether the challenger is accepted."""
+    from duel.judging import gate
+    from duel.judging.scoring import Columns
+
+    judges = dict.fromkeys(vote.judge for score in scores for vote in score.votes)
+    chosen = panel_of(judges, settings)
+    return gate.decide(gate.Case(Columns.of(scores, chosen.judge.models), chosen, chosen.duel.mode))
+
+
+def panel_of(judges: Mapping[str, Any], settings: Settings | None = None) -> Settings:
+    """`settings` with these judges as the panel, each asked in full."""
+    settings = settings or Settings()
+    return settings.with_keys(judge={"models": list(judges), "thinking_models": [], "strategy": "full"})

@@ -34,7 +34,7 @@ from duel.judging.scoring import ARRAYS, NUMBERS, Columns, objects, settle
 from duel.records import Answer, Score
 
 KEPT = "case.npz"
-KEPT_FORMAT = "duel-case/4"
+KEPT_FORMAT = "duel-case/5"
 # Under this many turns reading the files takes half a second at most, and the table is not worth its disk.
 FEWEST = 500
 PARTS = ("columns", "noise", "canary", "ineligible")
@@ -206,11 +206,11 @@ def load_case(panel: Panel, files: Snapshot) -> Case | None:
             told = orjson.loads(kept["told"].tobytes())
             if told["stamp"] != [rests_on(panel), files.before]:
                 return None
-            parts: dict[str, Any] = {
-                part: Columns(tuple(told["judges"]), *(_array(kept[f"{part}.{name}"], name) for name in ARRAYS))
-                for part in PARTS
-                if f"{part}.votes" in kept
-            }
+            parts: dict[str, Any] = {}
+            for part, texts in told["texts"].items():
+                arrays = {name: kept[f"{part}.{name}"] for name in NUMBERS}
+                arrays |= {name: objects(map(_shared, values)) for name, values in texts.items()}
+                parts[part] = Columns(tuple(told["judges"]), **arrays)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile):
         return None
     panel.stage.dropped, panel.stage.finished = told["dropped"], told["finished"]
@@ -225,23 +225,16 @@ def keep_case(panel: Panel, case: Case, files: Snapshot, finished: int) -> None:
     panel.workspace.saves.let_the_clock_move()
     told = {"stamp": [rests_on(panel), files.now()], "judges": case.columns.judges, "finished": finished}
     told |= {"dropped": panel.stage.dropped, **{name: getattr(case, name) for name in FACTS}}
-    arrays: dict[str, Any] = {"told": _json(told)}
-    for name in PARTS:
-        if (part := getattr(case, name)) is not None:
-            arrays |= {f"{name}.{column}": getattr(part, column) for column in ARRAYS}
+    parts = {name: part for name in PARTS if (part := getattr(case, name)) is not None}
+    arrays: dict[str, Any] = {f"{name}.{one}": getattr(part, one) for name, part in parts.items() for one in NUMBERS}
     # What is no number is kept as JSON: nothing that is read back can run anything.
-    arrays = {name: _json(one.tolist()) if one.dtype == object else one for name, one in arrays.items()}
+    told["texts"] = {
+        name: {one: getattr(part, one).tolist() for one in ARRAYS if one not in NUMBERS} for name, part in parts.items()
+    }
     whole = io.BytesIO()
-    np.savez(whole, **arrays)
+    np.savez(whole, told=np.frombuffer(orjson.dumps(told), dtype=np.uint8), **arrays)
     panel.workspace.save(panel.workspace.private / KEPT, whole.getvalue())
 
 
-def _json(value: Any) -> np.ndarray[Any, Any]:
-    return np.frombuffer(orjson.dumps(value), dtype=np.uint8)
-
-
-def _array(kept: np.ndarray[Any, Any], column: str) -> np.ndarray[Any, Any]:
-    if column in NUMBERS:
-        return kept
-    values = orjson.loads(kept.tobytes())
-    return objects(intern(value) if isinstance(value, str) else value for value in values)
+def _shared(value: Any) -> Any:
+    return intern(value) if isinstance(value, str) else value

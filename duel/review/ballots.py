@@ -13,12 +13,11 @@ import hmac
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -201,17 +200,20 @@ class Taken:
     acknowledged: list[str] = field(default_factory=list)  # `id at` of each vote that is on disk
 
 
-@dataclass
 class BallotBox:
-    """The one way for a page's votes to get into `review/votes.jsonl`."""
+    """The one way for a page's votes to get into `review/votes.jsonl`. `shown` are those whose votes may come in."""
 
-    workspace: Workspace
-    ballots: Mapping[str, Ballot]  # by ballot id: every showing whose votes may come in
+    def __init__(self, workspace: Workspace, shown: Iterable[Ballot]) -> None:
+        self.workspace, self.ballots = workspace, {ballot.id: ballot for ballot in shown}
 
     def take(self, rows: Iterable[object]) -> Taken:
         """Check each row and append what is new in one synced write. Raises WorkspaceError where that fails."""
-        taken = Taken()
-        votes: dict[tuple[str, str], PersonVote] = {}
+
+        def unknown(lines: bytes) -> list[PersonVote]:
+            known = {(vote.key, vote.at) for vote in _rows(lines, PersonVote, [])}
+            return [vote for key, vote in votes.items() if key not in known]
+
+        taken, votes = Taken(), dict[tuple[str, str], PersonVote]()
         for number, row in enumerate(rows, start=1):
             try:
                 cast = Cast.parse(row)
@@ -227,11 +229,8 @@ class BallotBox:
             except ItemError as error:
                 taken.set_aside.append((str(error.where or f"vote {number}"), error.what))
         if votes:
-            with _appending(self.workspace, VOTES_FILE) as (file, lines):
-                known = {(vote.key, vote.at) for vote in _rows(lines, PersonVote, [])}
-                new = [vote for key, vote in votes.items() if key not in known]
-                _write(file, lines, new)
-            taken.new, taken.there_before = len(new), taken.there_before + len(votes) - len(new)
+            taken.new = _append(self.workspace, VOTES_FILE, unknown)
+            taken.there_before += len(votes) - taken.new
         return taken
 
 
@@ -244,10 +243,9 @@ def read_showings(workspace: Workspace, damage: list[ItemError]) -> list[Showing
     return _rows(workspace.review / DRAWS_FILE, Showing, damage)
 
 
-def add_showings(workspace: Workspace, showings: Iterable[Showing]) -> None:
+def add_showings(workspace: Workspace, showings: Sequence[Showing]) -> None:
     """Keep what was drawn, before anyone sees it."""
-    with _appending(workspace, DRAWS_FILE) as (file, lines):
-        _write(file, lines, showings)
+    _append(workspace, DRAWS_FILE, lambda _: showings)
 
 
 def _rows(lines: bytes | Path, kind: type[RowType], damage: list[ItemError]) -> list[RowType]:
@@ -263,9 +261,11 @@ def _rows(lines: bytes | Path, kind: type[RowType], damage: list[ItemError]) -> 
     return found
 
 
-@contextmanager
-def _appending(workspace: Workspace, name: str) -> Iterator[tuple[BinaryIO, bytes]]:
-    """(a file of lines, opened for appending by one process at a time, and what is in it)."""
+def _append(workspace: Workspace, name: str, made: Callable[[bytes], Sequence[Record]]) -> int:
+    """Append what `made` makes of the file's lines and sync, one process at a time; gives how many rows that are.
+
+    A line that a power cut left half is ended first, so that it spoils no other.
+    """
     from filelock import FileLock
 
     path = workspace.review / name
@@ -274,19 +274,17 @@ def _appending(workspace: Workspace, name: str) -> Iterator[tuple[BinaryIO, byte
         workspace.private.mkdir(parents=True, exist_ok=True)
         with FileLock(workspace.private / f"{name}.lock"), path.open("ab+", buffering=0) as file:
             file.seek(0)
-            yield file, file.read()
+            before = file.read()
+            rows = made(before)
+            payload = b"".join(orjson.dumps(row.model_dump(mode="json")) + b"\n" for row in rows)
+            if payload and before and not before.endswith(b"\n"):
+                payload = b"\n" + payload
+            while payload:
+                payload = payload[file.write(payload) :]
+            os.fsync(file.fileno())
+            return len(rows)
     except OSError as error:
         raise cannot_write(path, error) from None
-
-
-def _write(file: BinaryIO, before: bytes, rows: Iterable[Record]) -> None:
-    """Append and sync. A line that a power cut left half is ended first, so that it spoils no other."""
-    payload = b"".join(orjson.dumps(row.model_dump(mode="json")) + b"\n" for row in rows)
-    if payload and before and not before.endswith(b"\n"):
-        payload = b"\n" + payload
-    while payload:
-        payload = payload[file.write(payload) :]
-    os.fsync(file.fileno())
 
 
 # Rules that vote in place of people where no person takes part: offline runs show what the figures look like.

@@ -30,11 +30,8 @@ from duel.review.ballots import Ballot, BallotBox, Taken
 SHARED_SCRIPTS = ("text.js", "bash.js", "diff.js", "reply.js")
 SCRIPTS = ("ballot.js", "outbox.js", "review.js")
 # Colors of the report by their names on this page, on which no side has a color.
-COLORS = {name: name for name in "page paper raised ink muted rule final refined defeat warn warn-tint".split()} | {
-    "challenger": "accent",
-    "challenger-tint": "accent-tint",
-    "king": "word",
-}
+COLORS = {name: name for name in "page paper raised ink muted rule final refined defeat warn warn-tint".split()}
+COLORS |= {"challenger": "accent", "challenger-tint": "accent-tint", "king": "word"}
 # Characters of a reply, and of a message of a conversation: there the first that keeps a file to hand over under
 # FILE_BYTES. More is cut in the middle and said to be.
 LONGEST_REPLY = 60_000

@@ -19,7 +19,7 @@ from duel.bookkeeping import Result
 from duel.command import say
 from duel.exports import card, formats, lengths, loading, push, quality, splits
 from duel.exports.dataset import Export
-from duel.exports.example import Example, Handover
+from duel.exports.example import Example, Handover, Step
 from duel.settings import Settings
 from duel.stages.opening import options
 from duel.workspace import Workspace
@@ -39,21 +39,9 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
         scrubber, breaker = quality.scrubber(workspace.secret()), quality.token_breaker(asked.chat_tokens)
         benchmarks = Benchmarks.load(settings, workspace, asked.offline)
         examples = read(asked, workspace, settings, handover)
-        steps: dict[str, Any] = {"audit": quality.clean(settings, benchmarks)}  # each step's counts must add up
-        told = asked.source and any(example.resolved is not None for example in examples)
-        paired = quality.PAIR_FORMATS.issuperset(asked.format.split(","))
-        if told and paired and not any(example.refused for example in examples):
-            steps["pairs of runs"] = quality.in_pairs(asked.pairs_per_instance)
-        steps |= {f"filter {name}": step for name, step in quality.filters_of(asked.filter).items()}
-        further = {
-            "secrets": scrubber.step if settings.audit.scrub_secrets else None,
-            "chat tokens": breaker.step if asked.chat_tokens != "none" else None,
-            "copies": quality.unique,
-            "repositories": quality.at_most("repo", asked.seed, asked.max_per_repo) if asked.max_per_repo else None,
-            "balance": quality.at_most(asked.balance, asked.seed) if asked.balance else None,
-            "thoughts": quality.in_think_blocks if asked.thought != "text" else None,
-        }
-        for name, step in [*steps.items(), *further.items()]:
+        scrub, mend = scrubber.step if settings.audit.scrub_secrets else None, breaker.step
+        steps = {"audit": quality.clean(settings, benchmarks), **further_steps(asked, examples, scrub, mend)}
+        for name, step in steps.items():  # each step's counts must add up
             examples = handover.through(name, examples, step) if step else examples
         division = splits.divide(handover.must_be_some(examples), shares, asked.group, asked.seed)
         copies = splits.without_shared_copies(division, settings.audit.near_duplicate)
@@ -71,8 +59,8 @@ def run(workspace: Workspace, settings: Settings, **named: Any) -> Result:
         say(f"{broken:,} control tokens of chat templates were broken ({asked.chat_tokens})")
     lines = [format.line() for format in written]
     if asked.push:
-        told = {"public": asked.public, "yes": asked.yes}
-        lines.append(push.push(export.folder, sorted(export.files), asked.push, workspace.root, **told))
+        how = {"public": asked.public, "yes": asked.yes}
+        lines.append(push.push(export.folder, sorted(export.files), asked.push, workspace.root, **how))
     return Result("export", found=lines)
 
 
@@ -86,6 +74,22 @@ def read(asked: Namespace, workspace: Workspace, settings: Settings, handover: H
     if asked.outcomes:
         examples = loading.with_outcomes(examples, asked.outcomes)
     return loading.with_system(examples, asked.system) if asked.system else examples
+
+
+def further_steps(asked: Namespace, examples: list[Example], scrub: Step | None, mend: Step) -> dict[str, Step | None]:
+    """What follows the audit, by name and in order; None for a step that is not asked for."""
+    runs = asked.source and any(example.resolved is not None for example in examples)
+    paired = quality.PAIR_FORMATS.issuperset(asked.format.split(",")) and not any(one.refused for one in examples)
+    return {
+        "pairs of runs": quality.in_pairs(asked.pairs_per_instance) if runs and paired else None,
+        **{f"filter {name}": step for name, step in quality.filters_of(asked.filter).items()},
+        "secrets": scrub,
+        "chat tokens": mend if asked.chat_tokens != "none" else None,
+        "copies": quality.unique,
+        "repositories": quality.at_most("repo", asked.seed, asked.max_per_repo) if asked.max_per_repo else None,
+        "balance": quality.at_most(asked.balance, asked.seed) if asked.balance else None,
+        "thoughts": quality.in_think_blocks if asked.thought != "text" else None,
+    }
 
 
 def show(lines: list[str], _: Namespace) -> None:

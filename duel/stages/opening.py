@@ -39,7 +39,7 @@ def number(kind: Callable[[str], Any], least: int, below: float = math.inf) -> C
 
 
 TYPES: dict[str, Callable[[str], Any]] = {
-    "int": int, "float": float, "path": Path, "dollars": number(float, 0), "from 0": number(int, 0),
+    "int": int, "seconds": number(float, 0), "path": Path, "dollars": number(float, 0), "from 0": number(int, 0),
     "from 1": number(int, 1), "port": number(int, 0, 65_536),
 }  # fmt: skip
 

@@ -60,10 +60,10 @@ def run(
     for name in ballots.STAND_INS if offline else ():
         shown = drawn_for(name, count, (), workspace, settings, scores)
         casts = ballots.stand_in_casts(shown, {score.file: score for score in scores})
-        box_of(workspace, shown).take(casts)
+        ballots.BallotBox(workspace, shown).take(casts)
     if take is not None:
         shown = with_texts(workspace, settings, ballots.read_showings(workspace, damage))
-        taken = box_of(workspace, shown).take(rows_of(take))
+        taken = ballots.BallotBox(workspace, shown).take(rows_of(take))
         counts = f"{taken.new:,} new, {taken.there_before:,} there before, {len(taken.set_aside):,} set aside"
         say(f"{printable(take)}: {counts}")
         say_refused(taken)
@@ -78,7 +78,7 @@ def run(
             say(f"{len(shown):,} pairs for {rater}: {page}")
             say("hand the file over; what comes back is taken with `duel review --take FILE`")
         elif until is not None:
-            votes = box_of(workspace, shown)
+            votes = ballots.BallotBox(workspace, shown)
             with review_server.serving(votes, made, rater, port, say_refused) as address:
                 until(address)
     return Result("review", EXIT_OPEN if damage else EXIT_FINISHED, people_of(workspace, settings, scores))
@@ -131,10 +131,6 @@ def with_texts(workspace: Workspace, settings: Settings, chosen: Sequence[ballot
         if answer := answers[showing.item]:
             found.append(ballots.Ballot(showing, answer, settings.duel.mode, secret, settings.judge.observed))
     return found
-
-
-def box_of(workspace: Workspace, shown: Sequence[ballots.Ballot]) -> ballots.BallotBox:
-    return ballots.BallotBox(workspace, {ballot.id: ballot for ballot in shown})
 
 
 def rows_of(file: Path) -> list[object]:

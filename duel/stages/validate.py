@@ -77,7 +77,7 @@ async def run_async(
                 if settings.most_candidates > 1:
                     chosen = await choose.run_async(workspace, settings, again=again, offline=offline)
                     if chosen.calls is not None and ended_early(chosen.calls):
-                        return chosen
+                        return replace(chosen, found=None)
                     turns.not_chosen, still_open = chosen.found, chosen.exit_code
                 with closing(wanted(panel, turns, noise_floor, canary, confirm)) as each:
                     summary, failure = await judged(panel, url, each)

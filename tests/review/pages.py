@@ -25,7 +25,7 @@ def ballot_of(showing: Showing, answer: Answer, workspace: Workspace) -> Ballot:
 
 
 def box_of(workspace: Workspace, shown: Sequence[Ballot]) -> BallotBox:
-    return BallotBox(workspace, {ballot.id: ballot for ballot in shown})
+    return BallotBox(workspace, shown)
 
 
 def page_file(workspace: Workspace, shown: Sequence[Ballot], rater: str = "ana") -> Path:

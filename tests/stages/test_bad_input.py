@@ -105,6 +105,7 @@ def test_a_typo_in_the_settings_stops_every_script(script: Script, tmp_path: Pat
     "words",
     [
         "verify --limit -1",
+        "verify --seconds nan",
         "bench-judges --rollouts -1",
         "bench-judges --each 0",
         "scale public --limit -1",

@@ -207,7 +207,7 @@ def test_an_interrupted_choice_goes_on_with_the_same_bytes_and_no_call_twice(
         written(script, workspace)
     script("validate.py", "--workspace", whole.root)
     stand_in.reset()
-    done = script("validate.py", "--workspace", cut.root, "--budget", "2.5", code=3)
+    done = script("validate.py", "--workspace", cut.root, "--check", "--budget", "2.5", code=3)
     assert "the budget is spent" in done.err
     assert not cut.duel.exists()
     script("validate.py", "--workspace", cut.root)

@@ -24,14 +24,9 @@ NAMED_ATTEMPTS = 50
 # Edges of the length table: (challenger - opponent) / the longer of the two.
 LENGTH_EDGES = (-1.0, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, 1.0)
 LENGTH_LABELS = (
-    "under half as long",
-    "25 to 50 % shorter",
-    "10 to 25 % shorter",
-    "about as long",
-    "10 to 25 % longer",
-    "25 to 50 % longer",
-    "over twice as long",
-)
+    "under half as long", "25 to 50 % shorter", "10 to 25 % shorter", "about as long",
+    "10 to 25 % longer", "25 to 50 % longer", "over twice as long",
+)  # fmt: skip
 # Whoever chose a challenger for what it liked about it likes the same in the duel. Simulated with three judges whose
 # errors correlate as measured (0.35), the choosers' own score of the chosen is too high by 3.5 points of 100 at n = 4
 # and by 4.9 at n = 8, about log2(n) times 1.7; a single judge's by two to four times that (`bench/selection.py`).
