@@ -31,8 +31,7 @@ _NO_MODEL = re.compile(
 
 
 class Meaning(Enum):
-    REFUSED = "refused"
-    """No capacity now (429, 503, 529, a timeout): the level backs off, the request waits and asks again."""
+    REFUSED = "refused"  # no capacity now (429, 503, 529, a timeout): the level backs off, the request asks again
     FAULT = "fault"  # this call went wrong; the next may not
     ITEM = "item"  # this request will never be answered (400, 422); others may
     RUN = "run"  # every further call to this model would fail the same way, unless it has answered others

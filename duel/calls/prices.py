@@ -26,19 +26,15 @@ def price_of(model: str, settings: Settings, *, offline: bool = False) -> Price 
     return known or DEFAULT_PRICES.get(model)
 
 
-def cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
-    """Dollars of one reply; None where the price is unknown."""
+def cost(price: Price | None, usage: Mapping[str, int], *, batch: bool = False) -> float | None:
+    """Dollars of one reply, of a `batch` if it came with one; None where the price is unknown."""
     if price is None:
         return None
     cached = min(usage.get("cached_tokens", 0), usage.get("prompt_tokens", 0))
     fresh = usage.get("prompt_tokens", 0) - cached
     cached_price = price.input if price.cached_input is None else price.cached_input
-    return (fresh * price.input + cached * cached_price + usage.get("completion_tokens", 0) * price.output) / _MILLION
-
-
-def batch_cost(price: Price | None, usage: Mapping[str, int]) -> float | None:
-    dollars = cost(price, usage)
-    return None if price is None or dollars is None else dollars * price.batch
+    paid = fresh * price.input + cached * cached_price + usage.get("completion_tokens", 0) * price.output
+    return paid / _MILLION * (price.batch if batch else 1)
 
 
 @dataclass

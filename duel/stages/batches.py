@@ -12,9 +12,8 @@ from __future__ import annotations
 from argparse import Namespace
 
 from duel import calls, command
-from duel.calls.batches.batch_rows import Batch, BatchRows
 from duel.calls.batches.batch_shapes import Link
-from duel.calls.batches.batch_steps import Passage
+from duel.calls.batches.batch_steps import Batch, BatchRows, Passage
 from duel.calls.batches.prefill import bring_home
 from duel.calls.transport import NoAnswer
 from duel.command import say

@@ -244,7 +244,7 @@ def test_requests_that_are_out_are_not_asked_at_once(script: Script, work: Work,
     provider.looks = 10**9
     hours = "\n".join(["deadline_h = 0.000001"])
     assert hours
-    from duel.calls.batches.batch_rows import BatchRows
+    from duel.calls.batches.batch_steps import BatchRows
 
     provider.refuse = lambda method, path, body: None
     listed = script("batches", "--workspace", workspace.root, code=2)

@@ -1,23 +1,31 @@
-"""A batch on its way, a step at a time, each durable before the next, until what it brought is in the ledger."""
+"""Batches on their way: as rows of the ledger's file, and the steps of each until what it brought is in the ledger.
+
+The states of a batch: `written` (its input lies on disk) → `uploaded` → `creating` (the provider may have it) →
+`created`, or `found` among those that it lists → `done`; `out` is a file that somebody else takes to a provider. Each
+is durable before the next step.
+"""
 
 from __future__ import annotations
 
 import re
+import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, field, fields, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from duel.calls import prices
 from duel.calls.batches import PROVIDERS
-from duel.calls.batches.batch_rows import BY_FILE, CANCELED, UNREADABLE, Batch, BatchAsked, BatchRows
 from duel.calls.batches.batch_shapes import Link, Standing
 from duel.calls.client import larger_budget
 from duel.calls.failures import Failure, Meaning
-from duel.calls.ledger import CUT, now_in_utc
+from duel.calls.ledger import CUT, now_in_utc, reply_row
+from duel.calls.ledger_file import INSERT, LedgerFile, cannot_use, proof
 from duel.calls.request import Reply
 from duel.calls.route import Route
 from duel.calls.run_summary import Summary
@@ -28,6 +36,13 @@ from duel.errors import EndpointError, SettingsError, printable
 from duel.history import estimate_tokens
 from duel.settings import Settings
 
+# No provider: requests go to a file, replies come from one (`--batch-out`, `--absorb`).
+BY_FILE = "file"
+ANSWERED, CANCELED = "answered", "canceled"
+# Begins the outcome of requests whose results can never be read: a further batch would bring no other.
+UNREADABLE = "unreadable"
+# What one batch fails goes into the next round, what two failed is asked at once.
+FAILS_BEFORE_LIVE = 2
 # Results that become durable together.
 AT_ONCE = 200
 # After its deadline a batch is canceled; so much later it is given up, canceled or not.
@@ -36,6 +51,143 @@ GRACE_S = 3600.0
 TRIES_TO_FETCH = 3
 # The whole batch was refused because too much waits at the provider already: it goes again later.
 _FULL = re.compile(r"(?i)token.?limit|enqueued|too many|rate.?limit|queue")
+
+
+@dataclass(frozen=True)
+class Batch:
+    id: str
+    stage: str
+    role: str
+    model: str
+    provider: str
+    address: str  # the endpoint's base URL; a batch is looked for nowhere else
+    path: str  # its input, one line a request
+    requests: int
+    worst_cost: float  # dollars at most, at the batch price
+    generation: int
+    at: str
+    state: str
+    file: str = ""  # the provider's id of the uploaded input
+    batch: str = ""  # the provider's id of the batch
+    status: str = ""
+    others: str = ""  # ids at the provider that are known to be other batches, apart by spaces
+
+    @property
+    def known_there(self) -> bool:
+        """True if the provider has it: it said so when asked to create it, or lists one that seems to be it."""
+        return self.state in ("created", "found")
+
+
+_FIELDS = ", ".join(one.name for one in fields(Batch))
+
+
+class BatchAsked(NamedTuple):
+    """One request of a batch, as far as the ledger must know it: the question itself is in its key."""
+
+    key: str
+    item: str
+    asked_tokens: int  # the budget that was asked for
+    tokens: int  # the budget that was sent, larger where an earlier reply was cut
+
+
+class BatchRows:
+    """The rows. Use as a context manager; raises WorkspaceError where they cannot be read or written."""
+
+    def __init__(self, ledger: Path) -> None:
+        self._path = ledger
+
+    def __enter__(self) -> BatchRows:
+        try:
+            self._database = LedgerFile(self._path).open()
+        except sqlite3.Error as error:
+            raise cannot_use(self._path, error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._database:
+                yield self._database
+        except sqlite3.Error as error:
+            raise cannot_use(self._path, error) from None
+
+    def _run(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with self._transaction() as database:
+            return database.execute(query, values).fetchall()
+
+    def all(self, condition: str = "1", *values: object) -> list[Batch]:
+        query = f"SELECT {_FIELDS} FROM batches WHERE {condition} ORDER BY at, rowid"  # noqa: S608 - constants alone
+        return [Batch(*row) for row in self._run(query, *values)]
+
+    def add(self, batch: Batch, asked: Iterable[BatchAsked]) -> None:
+        """A batch and its requests; one that was written to a file before is of the newer file alone."""
+        rows = [(batch.id, *one) for one in asked]
+        old = "DELETE FROM batch_requests WHERE key = ? AND home IN (SELECT id FROM batches WHERE state = 'out')"
+        new = "INSERT INTO batch_requests (home, key, item, asked_tokens, tokens) VALUES (?, ?, ?, ?, ?)"
+        marks = ", ".join("?" * len(fields(Batch)))
+        with self._transaction() as database:
+            database.executemany(old, [(row[1],) for row in rows])
+            database.execute(f"INSERT INTO batches ({_FIELDS}) VALUES ({marks})", astuple(batch))  # noqa: S608
+            database.executemany(new, rows)
+
+    def set(self, row: Batch, **changes: str) -> Batch:
+        names = ", ".join(f"{name} = ?" for name in changes)
+        self._run(f"UPDATE batches SET {names} WHERE id = ?", *changes.values(), row.id)  # noqa: S608 - own names
+        return replace(row, **changes)  # type: ignore[arg-type]
+
+    def asked(self, batch: Batch) -> dict[str, BatchAsked]:
+        rows = self._run("SELECT key, item, asked_tokens, tokens FROM batch_requests WHERE home = ?", batch.id)
+        return {row[0]: BatchAsked(*row) for row in rows}
+
+    def absorb(self, batch: Batch, found: Iterable[tuple[BatchAsked, Reply | str]]) -> list[Reply]:
+        """Keep replies, or why there is none, each once: a reply and the mark that it came are one transaction.
+
+        A reply takes the place of a failure, so a wrong or damaged file that came first costs nothing.
+        """
+        mark = "UPDATE batch_requests SET outcome = ? WHERE home = ? AND key = ? AND outcome"
+        kept: list[Reply] = []
+        with self._transaction() as database:
+            for asked, reply in found:
+                outcome, gives_way = (ANSWERED, f"!= '{ANSWERED}'") if isinstance(reply, Reply) else (reply, "= ''")
+                new = database.execute(f"{mark} {gives_way}", (outcome, batch.id, asked.key)).rowcount
+                if new and isinstance(reply, Reply):
+                    digest, attempt, occurrence = asked.key.split("-")
+                    question = (bytes.fromhex(digest), int(attempt), int(occurrence), batch.generation)
+                    row = reply_row(question, (batch.stage, asked.item, batch.model), reply)
+                    database.execute(INSERT, (*row, proof(row)))
+                    kept.append(reply)
+        return kept
+
+    def close(self, batch: Batch, status: str, outcome: str) -> int:
+        """The batch is done; requests without an outcome failed with `outcome`. How many there were."""
+        with self._transaction() as database:
+            rest = "UPDATE batch_requests SET outcome = ? WHERE home = ? AND outcome = ''"
+            open_requests = database.execute(rest, (outcome, batch.id)).rowcount
+            database.execute("UPDATE batches SET state = 'done', status = ? WHERE id = ?", (status, batch.id))
+        return open_requests
+
+    def drop(self, batch: Batch) -> None:
+        with self._transaction() as database:
+            database.execute("DELETE FROM batch_requests WHERE home = ?", (batch.id,))
+            database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
+
+    def past(self, key: str) -> tuple[int, int]:
+        """How often batches failed this request, twice where results are unreadable; its largest budget so far."""
+        failed = f"(outcome NOT IN ('', ?, ?)) + (outcome LIKE '{UNREADABLE}%')"
+        query = f"SELECT COALESCE(SUM({failed}), 0), COALESCE(MAX(tokens), 0) FROM batch_requests WHERE key = ?"  # noqa: S608
+        row = self._run(query, ANSWERED, CANCELED, key)[0]
+        return int(row[0]), int(row[1])
+
+    def refusals(self, model: str) -> list[str]:
+        """The words with which requests to this model failed, each once, oldest batch first."""
+        query = (
+            "SELECT outcome FROM batch_requests JOIN batches ON home = id WHERE model = ? AND outcome NOT IN "
+            "('', ?, ?) GROUP BY outcome ORDER BY MIN(at) LIMIT 20"
+        )
+        return [row[0] for row in self._run(query, model, ANSWERED, CANCELED)]
 
 
 @dataclass
@@ -47,8 +199,7 @@ class Passage:
     route: Route
     settings: Settings
     summary: Summary  # counts the replies that come
-    _malformed: Counter[str] = field(default_factory=Counter)
-    """Times that the results of a batch made no sense, by its id."""
+    _malformed: Counter[str] = field(default_factory=Counter)  # times that a batch's results made no sense, by its id
 
     async def step(self, batch: Batch) -> bool:
         """Go as far as possible now; True once the batch is done."""
@@ -121,8 +272,6 @@ class Passage:
         found = await PROVIDERS[batch.provider].find(self.link, batch, taken)
         return self.rows.set(batch, batch=found, state="found") if found else batch
 
-    # -- results -------------------------------------------------------------------------------------------------------
-
     async def _bring(self, batch: Batch, standing: Standing) -> bool:
         """Take in the results of a batch that has ended, however it ended: what it did is paid for."""
         folder, lacking = Path(batch.path).parent, f"no result ({standing.status})"
@@ -192,7 +341,7 @@ class Passage:
             batch.model,
             provider=f"{self.route.provider.name} (batch)",
             usage=usage,
-            cost=prices.batch_cost(prices.price_of(batch.model, self.settings), usage),
+            cost=prices.cost(prices.price_of(batch.model, self.settings), usage, batch=True),
             tries=0,
             at=now_in_utc(),
             rejected=CUT if larger_budget(told, asked.asked_tokens, asked.tokens, self.route.max_tokens_cap) else "",
