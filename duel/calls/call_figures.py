@@ -58,29 +58,11 @@ def collect(ledger: Ledger) -> list[dict[str, Any]]:
     ]
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
-    from duel.calls.run_summary import listed
-
-    cached, unpriced = row["cached_share"], row["unpriced_replies"]
-    return [
-        row["stage"],
-        printable(row["model"]),
-        f"{row['replies']:,}",
-        f"{row['rejected']:,}",
-        listed(Counter(row["failed_calls"])) or "0",
-        f"{row['prompt_tokens']:,}",
-        "" if cached is None else f"{cached:.0%}",
-        f"{row['completion_tokens']:,}",
-        f"{row['reasoning_tokens']:,}",
-        f"${row['cost']:.4f}" + (f" + {unpriced:,} unpriced" if unpriced else ""),
-        *("" if row[name] is None else f"{row[name]:.2f} s" for name in _PERCENTILES),
-    ]
-
-
 def main(arguments: Namespace) -> int:
     import orjson
 
     from duel.calls.ledger import Ledger
+    from duel.calls.run_summary import listed
     from duel.workspace import Workspace
 
     path = Workspace(arguments.workspace).ledger
@@ -91,9 +73,17 @@ def main(arguments: Namespace) -> int:
         rows = collect(ledger)
     if arguments.json:
         print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())
-    else:
-        table = [HEADINGS, *map(_cells, rows)]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        for cells in table:
-            print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+        return EXIT_FINISHED
+    table = [HEADINGS]
+    for row in rows:
+        share, unpriced, kinds = row["cached_share"], row["unpriced_replies"], Counter(row["failed_calls"])
+        asked = (row["stage"], printable(row["model"]), f"{row['replies']:,}", f"{row['rejected']:,}")
+        read = (f"{row['prompt_tokens']:,}", "" if share is None else f"{share:.0%}")
+        written = (f"{row['completion_tokens']:,}", f"{row['reasoning_tokens']:,}")
+        cost = f"${row['cost']:.4f}" + (f" + {unpriced:,} unpriced" if unpriced else "")
+        took = ("" if row[name] is None else f"{row[name]:.2f} s" for name in _PERCENTILES)
+        table.append((*asked, listed(kinds) or "0", *read, *written, cost, *took))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     return EXIT_FINISHED

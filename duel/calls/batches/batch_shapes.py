@@ -193,8 +193,20 @@ class InlineBatches(BatchProvider):
         return identity(await link.ask("POST", self.route, data=body, headers=headers))
 
     async def find(self, link: Link, batch: Batch, taken: Collection[str]) -> str:
-        page = await link.ask("GET", self.route, params={"limit": "100"}, headers=self.headers(link))
-        return page_of(batch, page, taken)
+        """One of as many requests, made after ours was written, nobody else's.
+
+        Whether it is ours is seen when its results come: `batch_steps` looks further where they name none of its keys.
+        """
+        page, at = await link.ask("GET", self.route, params={"limit": "100"}, headers=self.headers(link)), batch.at
+        ours_at = datetime.fromisoformat(at).timestamp() - 1
+        for row in rows_of(page):
+            counts = {name: n for name, n in mapping(row.get("request_counts")).items() if isinstance(n, int)}
+            made = row.get("created_at")
+            late = made >= at[:19] if isinstance(made, str) else not isinstance(made, int | float) or made >= ours_at
+            size = counts.get("total", sum(counts.values()))
+            if size == batch.requests and late and row.get("id") not in taken:
+                return identity(row)
+        return ""
 
 
 class OpenRouterInline(InlineBatches):
@@ -263,36 +275,17 @@ class AnthropicMessages(InlineBatches):
         key, result = string(row.get("custom_id")), mapping(row.get("result"))
         kind, message = string(result.get("type")), mapping(result.get("message"))
         if kind != "succeeded":
-            error = mapping(result.get("error"))
-            told = from_error_object(error.get("error") or error, time.time())
-            return key, told if error else Failure(kind or "malformed", Meaning.FAULT)
-        return key, read_reply(_as_completion(message), time.time())
-
-
-def _as_completion(message: Mapping[str, Any]) -> dict[str, Any]:
-    usage, kinds = mapping(message.get("usage")), ("input_tokens", "cache_creation_input_tokens", CACHED)
-    asked = sum(n for name in kinds if isinstance(n := usage.get(name), int) and n >= 0)
-    cached = {"cached_tokens": usage.get(CACHED)}
-    told = {"prompt_tokens": asked, "completion_tokens": usage.get("output_tokens"), "prompt_tokens_details": cached}
-    ended = _ENDS.get(string(message.get("stop_reason")), "stop")
-    choice = {"message": {"role": "assistant", "content": message.get("content")}, "finish_reason": ended}
-    return {"model": message.get("model"), "choices": [choice], "usage": told if usage else None}
-
-
-def page_of(batch: Batch, page: Mapping[str, Any], taken: Collection[str]) -> str:
-    """The id in `page` of a batch without metadata: as many requests, made after ours was written, nobody else's.
-
-    Whether it is ours is seen when its results come: `batch_steps` looks further where they name none of its keys.
-    """
-    ours_at = datetime.fromisoformat(batch.at).timestamp() - 1
-    for row in rows_of(page):
-        counts = {name: n for name, n in mapping(row.get("request_counts")).items() if isinstance(n, int)}
-        made = row.get("created_at")
-        late = made >= batch.at[:19] if isinstance(made, str) else not isinstance(made, int | float) or made >= ours_at
-        size = counts.get("total", sum(counts.values()))
-        if size == batch.requests and late and row.get("id") not in taken:
-            return identity(row)
-    return ""
+            if error := mapping(result.get("error")):
+                return key, from_error_object(error.get("error") or error, time.time())
+            return key, Failure(kind or "malformed", Meaning.FAULT)
+        usage, kinds = mapping(message.get("usage")), ("input_tokens", "cache_creation_input_tokens", CACHED)
+        asked = sum(n for name in kinds if isinstance(n := usage.get(name), int) and n >= 0)
+        told = {"prompt_tokens": asked, "prompt_tokens_details": {"cached_tokens": usage.get(CACHED)}}
+        told |= {"completion_tokens": usage.get("output_tokens")}
+        ended = _ENDS.get(string(message.get("stop_reason")), "stop")
+        choice = {"message": {"role": "assistant", "content": message.get("content")}, "finish_reason": ended}
+        completion = {"model": message.get("model"), "choices": [choice], "usage": told if usage else None}
+        return key, read_reply(completion, time.time())
 
 
 PROVIDERS.add("anthropic", AnthropicMessages())
