@@ -18,7 +18,6 @@ RESERVE = 64
 # What stays usable however few files there are.
 FEWEST = 4
 SHRINK = 0.9
-SAYS_NOTHING = "names no number of calls or dollars"
 
 
 def open_files_left() -> int:
@@ -113,7 +112,7 @@ class Share:
         named = told if isinstance(told, dict) else {}
         values = [named.get(name) for name in ("calls", "dollars", "budget_usd")]
         found = [float(it) if isinstance(it, int | float) and 0 <= it < float("inf") else None for it in values]
-        self._seen, self.trouble = seen, "" if found != [None] * 3 else SAYS_NOTHING
+        self._seen, self.trouble = seen, "" if found != [None] * 3 else "names no number of calls or dollars"
         if not self.trouble:
             self.calls, self.dollars, self.budget_usd = found
         return not self.trouble

@@ -32,10 +32,8 @@ from duel.workspace import Workspace
 SLOT = "duel_slot"
 # The stage that asks no model.
 FREE = "execute"
-LOG = "cluster.log"
-"""In a shard's private folder: what its stages said."""
-RETRIES = 20
-"""Times that a stage is begun anew because its worker or node died."""
+LOG = "cluster.log"  # in a shard's private folder: what its stages said
+RETRIES = 20  # times that a stage is begun anew because its worker or node died
 LOCK_S, LOOK_S, LOOK_AT_SHARE_S = 600.0, 30.0, 1.0
 # A shard whose part is spent gets another one while it is so much of the whole larger.
 LEAST_PART = 0.01
