@@ -150,7 +150,10 @@ def asked_again(question: Question, reply: Reply, findings: Sequence[str]) -> Qu
 async def ask_for_turn(
     ask: calls.Ask, question: Question, retries: int, form: FormKept | None = None
 ) -> tuple[Reply, Made]:
-    """One well-formed turn. Raises Refused where `retries` more askings bring none, ItemError where the call fails."""
+    """One well-formed turn, and what tells later whether it is still what is asked for.
+
+    Raises Refused where `retries` more askings bring none, ItemError where the call fails.
+    """
     problem = ""
     for attempt in range(retries + 1):
         asked = question.request.again(attempt)
@@ -159,20 +162,15 @@ async def ask_for_turn(
         if form is not None:
             form.count(reply, problem, again=attempt > 0)
         if not problem:
-            return reply, made(asked, reply, question.plan)
+            return reply, Made(
+                model=reply.model or asked.model,
+                plan=question.plan,
+                question_hash=question.plan.split("-")[0],
+                template_hash=prompts.load("challenger").hash if asked.stage == "challenger" else "",
+                attempt=asked.attempt,
+                usage=dict(reply.usage),
+                finish_reason=reply.finish_reason,
+                at=reply.at,
+            )
         ask.reject(reply, problem)
     raise Refused(problem)
-
-
-def made(request: Request, reply: Reply, plan: str) -> Made:
-    """What goes into the answer's `made`: enough to tell later whether the reply is still what is asked for."""
-    return Made(
-        model=reply.model or request.model,
-        plan=plan,
-        question_hash=plan.split("-")[0],
-        template_hash=prompts.load("challenger").hash if request.stage == "challenger" else "",
-        attempt=request.attempt,
-        usage=dict(reply.usage),
-        finish_reason=reply.finish_reason,
-        at=reply.at,
-    )

@@ -7,7 +7,7 @@ mini-swe-agent 1.x. A reply that the harness refused must not be run, or the rep
 import itertools
 import re
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 from duel import turn
 from duel.execution.executor import PLACE, ExecutionError, Outcome
@@ -18,11 +18,6 @@ from duel.shell import SENTINELS
 _WORKTREE = re.compile(r"/tmp/swe_zero_worktrees/[A-Za-z0-9][\w.-]*__[0-9a-f]{12}__[0-9a-f]{8}(?![\w.-])")  # noqa: S108
 
 _BUNDLED = "You repair software. You work at a shell, one step at a time"
-
-
-class Step(NamedTuple):
-    command: str
-    seen: str
 
 
 class SweZero:
@@ -121,15 +116,15 @@ def of(messages: Sequence[Message], characters: int = 8000) -> Harness:
     return MiniSweAgent() if mini else SweZero(characters)
 
 
-def steps(messages: Sequence[Message], harness: Harness) -> list[Step]:
-    """The commands that the harness ran in a history, in order; replies that it refused are left out."""
+def steps(messages: Sequence[Message], harness: Harness) -> list[tuple[str, str]]:
+    """What the harness ran in a history: (command, what it showed). Replies that it refused are left out."""
     found = []
     for reply, answer in itertools.pairwise(messages):
         if reply.role == "assistant" and answer.role != "assistant" and harness.observed(answer.content):
             try:
-                found.append(Step(harness.command(reply.content), answer.content))
+                found.append((harness.command(reply.content), answer.content))
             except ExecutionError:
-                found.append(Step("", answer.content))  # an observation of nothing: it will not come back
+                found.append(("", answer.content))  # an observation of nothing: it will not come back
     return found
 
 

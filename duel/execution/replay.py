@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from duel import shell
 from duel.execution import harness as harnesses
-from duel.execution.executor import ExecutionError, Executor, Start, State
-from duel.execution.harness import Harness, Step
+from duel.execution.executor import ExecutionError, Executor, Found, Start, State
+from duel.execution.harness import Harness
 from duel.records import Message, Observed
 from duel.records.executed import cut
 
@@ -73,13 +73,13 @@ class Replayed:
             raise ExecutionError("unfaithful", came)
 
 
-async def replay(state: State, steps: Sequence[Step], harness: Harness) -> Replayed:
+async def replay(state: State, steps: Sequence[tuple[str, str]], harness: Harness) -> Replayed:
+    """Run the history's commands, `steps` being (command, what was shown) as `harness.steps` gives them."""
     told = Replayed()
-    for number, step in enumerate(steps):
-        shown = harness.show(await state.run(step.command, merged=harness.merged)) if step.command else ""
-        told.alike.append(alike(shown, step.seen))
-        edits = step.command and shell.style(step.command) == "edit"
-        if told.edit is None and not told.alike[-1] and edits:
+    for number, (command, seen) in enumerate(steps):
+        shown = harness.show(await state.run(command, merged=harness.merged)) if command else ""
+        told.alike.append(alike(shown, seen))
+        if told.edit is None and not told.alike[-1] and command and shell.style(command) == "edit":
             told.edit = number
     return told
 
@@ -172,7 +172,6 @@ def plan(executor: Executor, task: Task, text: str, rules: EvidenceRules) -> str
 
 
 Given = TypeVar("Given")
-Found = TypeVar("Found")
 
 
 async def as_done(

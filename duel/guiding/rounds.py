@@ -137,7 +137,8 @@ def save_page(workspace: Workspace) -> list[Path]:
     damage: list[ItemError] = []
     series: dict[str, dict[int, dict[str, GuidedRun]]] = {}
     records = [record for _, record in workspace.guided(damage) if record.held_out]
-    runs = ((record.task, run) for record in records for run in record.every_round())
+    # A round without an action, as only a file from elsewhere holds, has no rate.
+    runs = ((record.task, run) for record in records for run in record.every_round() if actions_of(run.steps))
     for task, run in sorted(runs, key=lambda one: (one[1].round, one[0])):
         series.setdefault(run.series, {}).setdefault(run.round, {})[task] = run
     if not series:

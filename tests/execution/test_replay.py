@@ -18,7 +18,7 @@ from duel.execution import harness as harnesses
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
 from duel.execution.executor import Outcome, Printed, Start
-from duel.execution.harness import MiniSweAgent, Step, SweZero
+from duel.execution.harness import MiniSweAgent, SweZero
 from duel.execution.replay import EvidenceRules, Task, alike, as_done, normal, observe, replay
 from duel.records import Message, Observed
 from duel.records.executed import same
@@ -235,11 +235,11 @@ def test_a_reply_that_the_harness_refused_is_not_run() -> None:
     two = f"{block('ls')}\n{block('pwd')}"
     refused = "Please always provide EXACTLY ONE action in triple backticks, found 2 actions."
     mini = history((two, refused), (block("ls"), "<returncode>0</returncode>\n<output>\na\n</output>"))
-    assert harnesses.steps(mini, harnesses.of(mini)) == [Step("ls", mini[-1].content)]
+    assert harnesses.steps(mini, harnesses.of(mini)) == [("ls", mini[-1].content)]
     zero = history(
         (two, "Observation: a"), ("no block", "Please always provide EXACTLY ONE action in triple backticks.")
     )
-    assert harnesses.steps(zero, harnesses.of(zero)) == [Step("ls", "Observation: a")]
+    assert harnesses.steps(zero, harnesses.of(zero)) == [("ls", "Observation: a")]
 
 
 def test_the_checkout_lies_where_the_history_shows_it() -> None:
@@ -258,10 +258,10 @@ def test_real_rows_are_read_as_their_harness_wrote_them(shared: Path) -> None:
         steps = harnesses.steps(messages, harness)
         assert type(harness) is harnesses.SweZero
         assert len(steps) == sum(message.role == "assistant" for message in messages)
-        for step in steps:
-            assert step.command
-            assert alike(step.seen, step.seen) == "exact"
-            assert len(step.seen) <= len("Observation: ") + 8000 + 60
+        for ran, seen in steps:
+            assert ran
+            assert alike(seen, seen) == "exact"
+            assert len(seen) <= len("Observation: ") + 8000 + 60
     rows = pq.read_table(shared / "mini_swe_agent" / "train-00000.parquet").to_pylist()
     counted = 0
     for row in rows:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from duel.errors import ItemError
-from duel.guiding.rounds import InterventionRates, fall, tasks_needed
+from duel.guiding.rounds import InterventionRates, fall, save_page, tasks_needed
 from duel.guiding.supervised_loop import MOST_REASON, problem, read_ruling
-from duel.records import GuidedRun, GuidedStep, Ran
+from duel.records import Guided, GuidedRun, GuidedStep, Ran
+from duel.workspace import Workspace
 from tests.guiding.conftest import block, ruling
 
 
@@ -90,6 +92,15 @@ def test_a_claimed_fall_needs_as_many_tasks_as_the_trial_found() -> None:
     assert tasks_needed(0.30, 0.25) == 187
     assert tasks_needed(0.30, 0.25, steps=10, correlation=0.0) == 99
     assert tasks_needed(0.50, 0.15) < 10
+
+
+def test_a_round_without_an_action_has_no_rate_and_is_left_out(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    for number, rounds in enumerate(([run()], [run(), run(True, False, round=2)])):
+        task = Guided(task=f"t-{number}", held_out=True, rounds=rounds)
+        workspace.save(workspace.guided_path(task.task), task)
+    rows = [line.split("|") for line in save_page(workspace)[0].read_text().splitlines() if line.startswith("| ")]
+    assert [row[1].strip() for row in rows] == ["round", "2"]
 
 
 def test_the_rate_is_the_share_of_touched_actions_with_an_error_by_task() -> None:

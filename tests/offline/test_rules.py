@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from duel import fence
 from duel.offline import SAMPLE, rules
-from duel.offline.rules.agent import Hidden
+from duel.offline.rules.agent import Writer
 from duel.offline.rules.conversation import ShownConversation
 from duel.records import DIMENSIONS
 from duel.turn import command, format_ok
@@ -89,8 +89,8 @@ def test_some_challengers_tell_what_only_the_pull_request_knows(turns):
     telling = 0
     for history, pull in turns:
         text = "\n".join(message["content"] for message in history)
-        hidden = Hidden.of(informed(history, pull)[0]["content"])
-        words = [word for word in (*hidden.added, *hidden.paths) if word not in text and len(word) > 6]
+        hidden = Writer([], "", informed(history, pull)[0]["content"])
+        words = [word for word in (*hidden.hidden_names, *hidden.hidden_paths) if word not in text and len(word) > 6]
         telling += any(word in challenger(history, pull) for word in words)
     assert 2 <= telling <= len(turns) * 0.15
 
