@@ -37,7 +37,7 @@ _VERDICT_KEYS = (
 # Repositories that the card lists by name; rows.jsonl has them all.
 LISTED_REPOSITORIES = 20
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!])")
+_MARKUP = re.compile(r"(?i)([\\`*_{}\[\]<>#|!]|:(?=//)|(?<=\bwww)\.)")  # the Hub makes links of bare addresses, too
 
 
 def gather(
