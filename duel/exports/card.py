@@ -19,6 +19,7 @@ from duel.errors import UserError
 from duel.exports import recipes
 from duel.exports.dataset import Export
 from duel.exports.example import Division, Handover
+from duel.exports.push import HUB_ID
 from duel.registry import OFFLINE
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -36,9 +37,7 @@ _VERDICT_KEYS = (
 # Repositories that the card lists by name; rows.jsonl has them all.
 LISTED_REPOSITORIES = 20
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-# A Hub id, which stands in YAML as it is.
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|!])")
+_MARKUP = re.compile(r"(?i)([\\`*_{}\[\]<>#|!]|:(?=//)|(?<=\bwww)\.)")  # the Hub makes links of bare addresses, too
 
 
 def gather(
@@ -100,8 +99,8 @@ def gather(
 
 def render(export: Export, facts: Mapping[str, Any]) -> str:
     rows = max(sum(done.rows.values()) for done in export.written)
-    # A name with a slash can be a local path as well; local files have a revision of their own kind, or none.
-    known = [source for source in facts["sources"] if source["revision"] and _HUB_ID.fullmatch(source["dataset"])]
+    # An id stands in YAML as it is. A local path can look like one; it has a revision of its own kind, or none.
+    known = [source for source in facts["sources"] if source["revision"] and HUB_ID.fullmatch(source["dataset"])]
     title = "Coding-agent turns kept by LLM-judged duels" if facts["judges"] else "Coding-agent trajectories"
     text = template(
         __package__,

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from duel import shell, turn
 from duel.command import say
@@ -155,8 +155,7 @@ class Turns:
     label: bool | None = None
 
 
-@dataclass(frozen=True)
-class Dropped:
+class Dropped(NamedTuple):
     """One example that a step left out, and why. `reason` is a short slug that is counted."""
 
     id: str

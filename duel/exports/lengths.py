@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from duel import history
 from duel.conversation import text_actions
@@ -13,8 +13,7 @@ from duel.exports.example import Example
 from duel.exports.formats import Format, Row, as_object, sequences
 from duel.records import Message
 
-WINDOWS = (1_024, 4_096, 8_192, 16_384, 32_768)
-"""Values of `max_length` for which card and manifest tell how many rows stay whole."""
+WINDOWS = (1_024, 4_096, 8_192, 16_384, 32_768)  # values of `max_length` for which the rows that stay whole are told
 EMPTY_THOUGHT = 8
 """Tokens that TRL's training templates may put before each agent turn: `assistant_only_loss` brings such a template,
 and Qwen3's writes an empty think block (4 tokens of its own vocabulary, 6 of single bytes)."""
@@ -63,8 +62,7 @@ class Tokenizer(Estimate):
         return super().count(sequence, tools)
 
 
-@dataclass(frozen=True)
-class MeasuredRow:
+class MeasuredRow(NamedTuple):
     fields: Mapping[str, Any]  # as they are written
     example: Example
     lengths: tuple[int, ...]  # tokens of each sequence that a trainer makes of it

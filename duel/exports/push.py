@@ -7,6 +7,7 @@ from pathlib import Path
 from duel.environment import hub_token
 from duel.errors import SettingsError, UserError
 
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _HINTS = {
     401: "the token is not valid: make a new one with write access",
     403: "the token may not write there: it needs write access to this owner",
@@ -15,7 +16,7 @@ _HINTS = {
 
 
 def check(repository: str) -> None:
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", repository):
+    if not HUB_ID.fullmatch(repository):
         raise UserError("not a repository of the Hub", where="--push", value=repository, hint="write it as owner/name")
 
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise, zip_longest
+from typing import NamedTuple
 
 from duel import shell
 from duel.conversation import dialogue, shown_output
@@ -58,8 +59,7 @@ class RecoverySpan:
     success: str
 
 
-@dataclass(frozen=True)
-class Recovery:
+class Recovery(NamedTuple):
     steps: list[ActionStep]
     spans: list[RecoverySpan]
     outcome: Outcome

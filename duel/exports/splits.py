@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from duel.audit.contamination import canonical_id, canonical_repo, issue_part, repo_of
-from duel.audit.duplicates import near_duplicates
+from duel.audit.duplicates import Groups, near_duplicates
 from duel.errors import UserError
 from duel.exports.example import Division, Dropped, Example, ExportError
 
@@ -65,17 +65,12 @@ def groups_of(examples: Sequence[Example], by: str) -> list[str]:
 
 def united(ties: Iterable[tuple[str, str]]) -> Callable[[str], str]:
     """The group of a key, by the least of its keys; one that begins with "=" names a group where no other does."""
-    root: dict[str, str] = {}
-
-    def find(key: str) -> str:
-        while root.setdefault(key, key) != key:
-            root[key] = key = root[root[key]]
-        return key
-
-    for one, other in ties:
-        first, second = sorted((find(one), find(other)), key=lambda name: (name.startswith("="), name))
-        root[second] = first
-    return find
+    pairs = list(ties)
+    names = sorted({name for pair in pairs for name in pair}, key=lambda name: (name.startswith("="), name))
+    groups, places = Groups(len(names)), {name: place for place, name in enumerate(names)}
+    for one, other in pairs:
+        groups.join(places[one], places[other])
+    return lambda key: names[groups.find(places[key])] if key in places else key
 
 
 def divide(examples: list[Example], shares: Mapping[str, float], by: str, seed: int) -> Division:

@@ -276,12 +276,10 @@ def length(tally: Tally) -> Drawing | None:
     chart = Drawing("Score against length difference", "how many turns, and their mean score", WIDTH, 234)
     left, right, top, ground = 34, WIDTH - 6, 8, 182
     x, y = scale(0, LENGTH_BINS, left, right), scale(0, SCORE_BINS, ground, top)
-    cell_width, cell_height = x(1) - x(0), y(0) - y(1)
+    width, height = x(1) - x(0) - 1, y(0) - y(1) - 1
     for (column, row), turns in sorted(tally.score_by_length.items()):
-        chart.rect(
-            x(column) + 0.5, y(row + 1) + 0.5, cell_width - 1, cell_height - 1, "fill-challenger",
-            f"{turns:,} turns", 0.08 + 0.62 * (turns / most) ** 0.5,
-        )  # fmt: skip
+        hint, shade = f"{turns:,} turns", 0.08 + 0.62 * (turns / most) ** 0.5
+        chart.rect(x(column) + 0.5, y(row + 1) + 0.5, width, height, "fill-challenger", hint, shade)
     for value in (0, 25, 50, 75, 100):
         chart.text(left - 6, y(value / SCORE_BIN) + 4, value, "small muted end")
     chart.line(left, y(SCORE_BINS / 2), right, y(SCORE_BINS / 2), "threshold")

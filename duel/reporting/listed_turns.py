@@ -22,8 +22,7 @@ LINE = 160  # characters of a command in the list
 KEPT_COMMITS = 500  # pull requests that are held at a time: 10 MB of real ones
 WRITERS: tuple[Side, ...] = ("king", "challenger")
 TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens")
-FIRST, BEST, REFINED, GUIDED = SOURCES = ("first try", "best of n", "refined", "guided")
-"""How a kept turn came about."""
+FIRST, BEST, REFINED, GUIDED = SOURCES = ("first try", "best of n", "refined", "guided")  # how a kept turn came about
 
 
 @dataclass(slots=True)

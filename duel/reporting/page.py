@@ -97,13 +97,8 @@ class Page:
         drawn = re.sub(r"(?m)^([.\w])", r".chart \1", page_file("charts.css"))
         style = page_colours() + drawn + page_file("page.css")
         script = "(() => {\n'use strict';\n" + "".join(page_file(f"{name}.js") for name in SCRIPTS) + "})();\n"
-        data = {
-            "folder": "turns" if self.beside else None,
-            "parts": self._parts,
-            "portions": self._portions,
-            "portion_turns": PORTION_TURNS,
-            "chunk_turns": CHUNK_TURNS,
-        }
+        sizes = {"portion_turns": PORTION_TURNS, "chunk_turns": CHUNK_TURNS}
+        places = {"folder": "turns" if self.beside else None, "parts": self._parts, "portions": self._portions}
         fields = {
             "title": "Duel report" + OFFLINE_TITLE * summary["offline"],
             "policy": policy(style, script, self.beside),
@@ -114,7 +109,7 @@ class Page:
                 for name, chart in charts.items()
             ),
             "plain": "\n".join(self._plain),
-            "summary": script_json(_summary(verdict, summary, shown) | {"data": data}),
+            "summary": script_json(_summary(verdict, summary, shown) | {"data": {**places, **sizes}}),
         }
         # The template is cut before it is filled, in one pass: what a field holds may look like a field itself.
         before, after = (

@@ -131,8 +131,7 @@ class Portion:
     trials: list[tuple[str, list[Trial]]] = field(default_factory=list)  # (pull request, the rewrites of one turn)
     blocks: dict[str, bytes] = field(default_factory=dict)  # details for the page, packed
     texts: bytes = b""  # what the page's search looks at, packed
-    missing: list[dict[str, Any]] = field(default_factory=list)
-    """Scores that belong to no answer that is there, as rows for `report/dropped.jsonl`."""
+    missing: list[dict[str, Any]] = field(default_factory=list)  # scores without an answer, as rows of dropped.jsonl
     damage: list[ItemError] = field(default_factory=list)
     in_the_way: list[str] = field(default_factory=list)
     saved: Counter[str] = field(default_factory=Counter)

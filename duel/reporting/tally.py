@@ -183,7 +183,7 @@ class Tally:
         What the other stages left in report/ is read there.
         """
         final_min, defeat_min = settings.report.final_min, settings.report.defeat_min
-        promoted = any(row["promoted"] for row in rounds)
+        promoted, leaking = any(row["promoted"] for row in rounds), self.leaking if self.audited else None
         rules = {
             "final": f"score ≥ {final_min:g}" + ", or promoted by refining" * promoted,
             "refined": f"{defeat_min:g} ≤ score < {final_min:g}",
@@ -205,12 +205,7 @@ class Tally:
                 for turns in [self.buckets[name]]
             ],
             "left_out": left_out(workspace.dropped()),
-            "turns": {
-                "judged": self.turns,
-                "audited": self.audited,
-                "leaking": self.leaking if self.audited else None,
-                "flipped": self.flipped,
-            },
+            "turns": {"judged": self.turns, "audited": self.audited, "leaking": leaking, "flipped": self.flipped},
             "groups": {
                 name: [
                     {"name": key, "turns": one.buckets.total(), "parsed": one.scores.number, "score": one.scores.value}

@@ -110,19 +110,9 @@ class Outside(str):
 
 
 # How a table's cell is told, by its unit in `page/tables.toml`; "words" and "figure" are told already.
-UNITS: dict[str, Callable[[Any], str]] = {
-    "text": Outside,
-    "words": lambda cell: cell,
-    "figure": lambda cell: cell,
-    "dollars": dollars,
-    "count": count,
-    "score": score,
-    "share": share,
-    "points": points,
-    "delta_points": delta_points,
-    "signed": signed,
-    "plain": plain,
-}
+UNITS: dict[str, Callable[[Any], str]] = dict.fromkeys(("words", "figure"), lambda cell: cell)
+UNITS |= {"text": Outside, "dollars": dollars, "count": count, "score": score, "share": share, "points": points}
+UNITS |= {"delta_points": delta_points, "signed": signed, "plain": plain}
 
 
 @dataclass

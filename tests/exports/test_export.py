@@ -13,6 +13,7 @@ import pytest
 
 from duel.audit.contamination import Benchmarks
 from duel.exports import quality
+from duel.exports.card import escaped
 from duel.exports.formats import FORMATS
 from duel.records import Answer, Audit, Kept, ProtocolCheck, Score, fingerprint
 from duel.workspace import Workspace
@@ -234,6 +235,12 @@ def test_the_card_tells_how_the_set_came_to_be(export: Callable[..., Any], works
         assert words in card
     assert "<b>" not in card.replace("\\<b\\>", "")
     assert "never by row" in card
+
+
+def test_an_address_from_outside_is_no_link_in_the_card() -> None:
+    assert escaped("WWW.example.com or https://example.com, MIT: 1.0") == (
+        r"WWW\.example.com or https\://example.com, MIT: 1.0"
+    )
 
 
 def test_the_cards_header_is_the_hubs(export: Callable[..., Any], workspace: Workspace) -> None:

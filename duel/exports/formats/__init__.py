@@ -46,17 +46,9 @@ class TextMessage(Shape):
     content: str
 
 
-_KINDS: Mapping[str, Any] = {
-    "text": str,
-    "flag": bool,
-    "integer": int,
-    "number": float,
-    "object": dict[str, Any],
-    "text or null": str | None,
-    "integer or null": int | None,
-    "message": TextMessage,
-    "messages": list[TextMessage],
-}
+_KINDS: dict[str, Any] = {"text": str, "flag": bool, "integer": int, "number": float, "object": dict[str, Any]}
+_KINDS |= {"text or null": str | None, "integer or null": int | None}
+_KINDS |= {"message": TextMessage, "messages": list[TextMessage]}
 
 
 def shape(name: str, columns: Mapping[str, Any], base: type[Shape] = Shape) -> type[Shape]:

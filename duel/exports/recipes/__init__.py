@@ -21,15 +21,8 @@ FILES = {
     "unsloth": ("unsloth_train.py",),
 }
 """What each trainer's recipe writes; the template of `trl.yaml` is `trl.yaml.txt`."""
-_ROLES = {
-    "role_tag": "role",
-    "content_tag": "content",
-    "user_tag": "user",
-    "assistant_tag": "assistant",
-    "system_tag": "system",
-    "observation_tag": "tool",
-    "function_tag": "function_call",
-}
+_ROLES = {f"{name}_tag": name for name in ("role", "content", "user", "assistant", "system")}
+_ROLES |= {"observation_tag": "tool", "function_tag": "function_call"}
 
 
 def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict[str, str]:
