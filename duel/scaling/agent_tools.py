@@ -144,8 +144,12 @@ def envelopes(tools: Any) -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=512)
 def validators(tools: bytes) -> dict[str, Any]:
-    """{tool: its validator} of tools as JSON, None where a schema is no JSON Schema. Rows share their tools."""
+    """{tool: its validator} of tools as JSON, None where a schema is none by itself. Rows share their tools."""
     import jsonschema_rs
+
+    def refused(uri: str) -> Any:
+        """A schema is outside data: what it refers to is no file of this machine, and no address to ask."""
+        raise ValueError(uri)
 
     found: dict[str, Any] = {}
     for tool in values.tables(orjson.loads(tools)):
@@ -153,5 +157,6 @@ def validators(tools: bytes) -> dict[str, Any]:
         if isinstance(function.get("name"), str):
             found[function["name"]] = None
             with suppress(ValueError, TypeError):
-                found[function["name"]] = jsonschema_rs.validator_for(function.get("parameters") or {})
+                schema = function.get("parameters") or {}
+                found[function["name"]] = jsonschema_rs.validator_for(schema, retriever=refused)
     return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -88,3 +90,21 @@ def test_a_file_without_a_shell_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "tools.json").write_text(text)
     with pytest.raises(SourceError, match=r"tools\.json"):
         of_file(tmp_path / "tools.json")
+
+
+def test_a_schema_of_somebody_else_reads_no_file_and_asks_no_address(tmp_path: Path) -> None:
+    (tmp_path / "own.json").write_text('{"type": "object"}')
+    asked: list[str] = []
+
+    class Server(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_error(404)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        refers = {"file": (tmp_path / "own.json").as_uri(), "address": f"http://127.0.0.1:{server.server_port}/x.json"}
+        tools = [{"function": {"name": name, "parameters": {"$ref": uri}}} for name, uri in refers.items()]
+        found = validators(json.dumps(tools).encode())
+        server.shutdown()
+    assert (found, asked) == ({"file": None, "address": None}, [])
