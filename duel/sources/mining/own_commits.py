@@ -25,9 +25,7 @@ _OFF = (
     f"core.fsmonitor=false core.hooksPath={os.devnull} core.attributesFile={os.devnull} core.sshCommand=false"
     " diff.external= log.showSignature=false protocol.allow=never credential.helper="
 ).split()
-NOTHING_RUNS = [
-    part for setting in _OFF for part in ("-c", setting)
-]  # options under which git runs nothing of a folder
+NOTHING_RUNS = [part for setting in _OFF for part in ("-c", setting)]  # git's options: nothing of a folder's is run
 _REMOTE = re.compile(r"(?:[:/])([^/:\s]+)/([^/\s]+?)(?:\.git)?/?\s*$")
 _TEST_PATH = re.compile(
     r"(?:^|/)(?:tests?|specs?|__tests__|testing|testdata)/|(?:^|/)(?:test_[^/]*|conftest\.py)$"
