@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT))
 from duel.conversation import dialogue, record_files  # noqa: E402
 from duel.errors import ItemError  # noqa: E402
 from duel.exports import loading  # noqa: E402
-from duel.scaling import refused_commands  # noqa: E402
+from duel.scaling import row_checks  # noqa: E402
 
 SHARES = (0.02, 0.05, 0.075, 0.10, 0.12)
 REAL = ROOT.parent / "shared" / "data"
@@ -146,16 +146,16 @@ def honest_commands() -> Iterator[str]:
                 entries = [*dialogue.parse(example.messages), *dialogue.parse(example.native)]
             except (ItemError, AttributeError):
                 continue
-            yield from refused_commands.commands_in([c for e in entries if hasattr(e, "calls") for c in e.calls])
+            yield from row_checks.commands_in([c for e in entries if hasattr(e, "calls") for c in e.calls])
 
 
 def measure_commands() -> None:
-    missed = [command for command in PLANTED if not refused_commands.reason(command)]
+    missed = [command for command in PLANTED if not row_checks.refused_command(command)]
     honest = list(honest_commands())
     began = time.process_time()
-    flagged = [(why, command) for command in honest if (why := refused_commands.reason(command))]
+    flagged = [(why, command) for command in honest if (why := row_checks.refused_command(command))]
     each = (time.process_time() - began) / max(1, len(honest))
-    joined = sum(bool(refused_commands._scanner().scan(command.encode()).matching_rules) for command in PLANTED)
+    joined = sum(bool(row_checks._scanner().scan(command.encode()).matching_rules) for command in PLANTED)
     print(f"planted: {len(PLANTED) - len(missed)} of {len(PLANTED)} found, {joined} by a YARA rule; missed {missed}")
     print(f"honest: {len(flagged)} of {len(honest):,} flagged, {each * 1000:.2f} ms each")
     for why, command in flagged:

@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from duel import offline, settings  # noqa: E402
 from duel.bookkeeping import LeftOut  # noqa: E402
+from duel.conversation.model import calls_made  # noqa: E402
 from duel.execution import backends  # noqa: E402
 from duel.offline.rules import row_words  # noqa: E402
 from duel.scaling import augmentation, code_pairs, episodes, likeness  # noqa: E402
@@ -73,7 +74,7 @@ async def executed_again(workspace: Workspace, rows: list[ScaledRow]) -> int:
     try:
         for row in rows:
             parent = augmentation.Parent(row)
-            calls = [call for beat in parent.beats for call in beat.calls]
+            calls = calls_made(parent.beats)
             seen, _ = await episodes.again(machine, parent.start, calls)
             same += [one.text for one in seen] == [call.result for call in row.calls()]
     finally:

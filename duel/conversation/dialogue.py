@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from duel import turn
-from duel.conversation.model import AgentCall, AgentReply, Entry, Lost, Said, Session
+from duel.conversation.model import AgentCall, AgentReply, Entry, Lost, Said, Session, calls_made
 from duel.conversation.values import calls_of, joined, table, text, waiting_for
 from duel.errors import ItemError
 from duel.records import Message
@@ -68,8 +68,7 @@ def parse(messages: Sequence[Message]) -> list[Entry]:
         else:
             entries.append(Said(message.content, role=message.role))
             waiting = []
-    made = (call for entry in entries if isinstance(entry, AgentReply) for call in entry.calls)
-    for order, call in enumerate(made, start=1):
+    for order, call in enumerate(calls_made(entries), start=1):
         call.id = f"call_{order}"
     return entries
 
@@ -119,7 +118,7 @@ def _chat(entries: Iterable[Entry | Lost]) -> list[dict[str, Any]]:
 def tools_for(entries: Iterable[Entry], declared: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
     schemas = {text(table(tool.get("function")), "name"): dict(tool) for tool in declared}
     seen: dict[str, dict[str, str]] = {}
-    for call in (call for entry in entries if isinstance(entry, AgentReply) for call in entry.calls):
+    for call in calls_made(entries):
         kinds = seen.setdefault(call.name, {})
         for key, value in call.arguments.items():
             kind = _JSON_TYPES.get(type(value), "")

@@ -1,6 +1,7 @@
 """The one model of a conversation: what people said, what the agent replied and called, what came back."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Self, TypeAlias
 
@@ -60,6 +61,10 @@ class Lost:
 Entry: TypeAlias = Said | AgentReply
 
 
+def calls_made(entries: Iterable[Entry | Lost]) -> list[AgentCall]:
+    return [call for entry in entries if isinstance(entry, AgentReply) for call in entry.calls]
+
+
 @dataclass(slots=True)
 class Session:
     format: str
@@ -109,7 +114,7 @@ class Session:
 
     @property
     def calls(self) -> list[AgentCall]:
-        return [call for reply in self.replies for call in reply.calls]
+        return calls_made(self.entries)
 
     def saw(self, seconds: float | None) -> None:
         """Stretch the session's span to a recorded moment."""

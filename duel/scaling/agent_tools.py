@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
 from duel.conversation import values
+from duel.conversation.model import AgentCall
 from duel.errors import ItemError, SourceError
 from duel.scaling import table
 
@@ -28,13 +29,6 @@ _LISTING = "an MCP server's answer to tools/list, a list of functions, or rows o
 def ours() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = table("agent_tools")["tools"]
     return found
-
-
-class PlannedCall(NamedTuple):
-    """One call of one of our tools, or in a row of the tool that stands for it."""
-
-    tool: str
-    arguments: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,44 +55,44 @@ class Toolset:
                 names.setdefault(own, (called, spelled))
         return names
 
-    def adapted(self, call: PlannedCall) -> PlannedCall:
+    def adapted(self, call: AgentCall) -> AgentCall:
         """The call as these tools can make it: itself, or in the shell. Raises ItemError (`no-tool`, `schema`)."""
-        if call.tool in self.names and call.arguments.keys() <= self.names[call.tool][1].keys():
+        if call.name in self.names and call.arguments.keys() <= self.names[call.name][1].keys():
             self.spoken(call)
             return call
         if "bash" not in self.names or (command := shell_form(call)) is None:
-            raise ItemError("no-tool", call.tool)
-        return PlannedCall("bash", {"command": command})
+            raise ItemError("no-tool", call.name)
+        return AgentCall("", "bash", {"command": command})
 
-    def spoken(self, call: PlannedCall) -> PlannedCall:
+    def spoken(self, call: AgentCall) -> AgentCall:
         """The call in these tools' words. Raises ItemError (`schema`) where their schema does not take it."""
-        name, spelled = self.names.get(call.tool, (call.tool, {}))
+        name, spelled = self.names.get(call.name, (call.name, {}))
         must = [key for tool in self.declared if tool["function"]["name"] == name for key in _arguments(tool)[1]]
-        made = {key: call.tool for key in must if _TOLD.fullmatch(key)}
+        made = {key: call.name for key in must if _TOLD.fullmatch(key)}
         made |= {spelled.get(key, key): value for key, value in call.arguments.items()}
         validator = validators(orjson.dumps(self.declared)).get(name)
         if error := next(validator.iter_errors(made), None) if validator else None:
             raise ItemError("schema", f"{name}: {error.message[:200]}")
-        return PlannedCall(name, made)
+        return AgentCall("", name, made)
 
-    def meant(self, name: str, arguments: dict[str, Any]) -> PlannedCall:
+    def meant(self, name: str, arguments: dict[str, Any]) -> AgentCall:
         for ours, (theirs, spelled) in self.names.items():
             back = {value: key for key, value in spelled.items()}
             if theirs == name and {key for key in arguments if not _TOLD.fullmatch(key)} <= back.keys():
-                return PlannedCall(ours, {back[key]: value for key, value in arguments.items() if key in back})
+                return AgentCall("", ours, {back[key]: value for key, value in arguments.items() if key in back})
         raise ItemError("no-tool", name)
 
 
-def shell_form(call: PlannedCall) -> str | None:
+def shell_form(call: AgentCall) -> str | None:
     asked = {key: shlex.quote(str(value)) for key, value in call.arguments.items()}
-    if call.tool == "read":
+    if call.name == "read":
         first = call.arguments.get("offset", 1)
         return f"cat -n {asked['path']} | sed -n '{first},{first + call.arguments.get('limit', 200) - 1}p'"
-    if call.tool == "grep":
+    if call.name == "grep":
         return f"grep -rnE --exclude-dir=.git {asked['pattern']} {asked.get('path', '.')}"
-    if call.tool == "glob":
+    if call.name == "glob":
         return f"find . -name {asked['pattern']} -not -path './.git/*'"
-    return str(call.arguments["command"]) if call.tool == "bash" else None
+    return str(call.arguments["command"]) if call.name == "bash" else None
 
 
 def _arguments(tool: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -150,8 +144,12 @@ def envelopes(tools: Any) -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=512)
 def validators(tools: bytes) -> dict[str, Any]:
-    """{tool: its validator} of tools as JSON, None where a schema is no JSON Schema. Rows share their tools."""
+    """{tool: its validator} of tools as JSON, None where a schema is none by itself. Rows share their tools."""
     import jsonschema_rs
+
+    def refused(uri: str) -> Any:
+        """A schema is outside data: what it refers to is no file of this machine, and no address to ask."""
+        raise ValueError(uri)
 
     found: dict[str, Any] = {}
     for tool in values.tables(orjson.loads(tools)):
@@ -159,5 +157,6 @@ def validators(tools: bytes) -> dict[str, Any]:
         if isinstance(function.get("name"), str):
             found[function["name"]] = None
             with suppress(ValueError, TypeError):
-                found[function["name"]] = jsonschema_rs.validator_for(function.get("parameters") or {})
+                schema = function.get("parameters") or {}
+                found[function["name"]] = jsonschema_rs.validator_for(schema, retriever=refused)
     return found

@@ -9,16 +9,16 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
 from duel.bookkeeping import LeftOut
+from duel.conversation.model import AgentCall, AgentReply, Entry, calls_made
 from duel.errors import ItemError, SourceError
 from duel.execution.executor import Executor, Start
 from duel.scaling import agent_tools, episodes
-from duel.scaling.agent_tools import PlannedCall, Toolset
-from duel.scaling.episodes import Beat
+from duel.scaling.agent_tools import Toolset
 from duel.scaling.scaled_rows import Kind, ScaledRow, home, source_files
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -36,7 +36,7 @@ class Parent:
         return Toolset(agent_tools.envelopes(self.row.tools))
 
     @cached_property
-    def beats(self) -> list[Beat]:
+    def beats(self) -> list[Entry]:
         """Raises ItemError where a call is none that its tools know."""
         return episodes.beats_of(self.row, self.tools)
 
@@ -44,41 +44,41 @@ class Parent:
     def start(self) -> Start:
         return Start(self.row.source.name, self.row.source.revision, history=episodes.HISTORY)
 
-    def drawn(self, draw: random.Random, *tools: str) -> tuple[int, int, PlannedCall]:
+    def drawn(self, draw: random.Random, *tools: str) -> tuple[int, int, AgentCall]:
         """(beat, place in it, call) of one call of these tools. Raises ItemError where there is none."""
-        found = [(at, n, call) for at, beat in enumerate(self.beats) for n, call in enumerate(beat.calls)]
-        fit = [one for one in found if one[2].tool in tools]
+        replies = [(at, beat) for at, beat in enumerate(self.beats) if isinstance(beat, AgentReply)]
+        fit = [(at, n, call) for at, beat in replies for n, call in enumerate(beat.calls) if call.name in tools]
         if not fit:
             raise ItemError("change-does-not-apply", f"no call of {', '.join(tools)}")
         return draw.choice(fit)
 
-    def instead(self, at: int, n: int, call: PlannedCall) -> list[Beat]:
-        beat = self.beats[at]
-        calls = (*beat.calls[:n], call, *beat.calls[n + 1 :])
-        return [*self.beats[:at], replace(beat, calls=calls), *self.beats[at + 1 :]]
+    def instead(self, at: int, n: int, call: AgentCall) -> list[Entry]:
+        calls = calls_made(self.beats[at : at + 1])
+        reply = AgentReply(self.beats[at].text, [*calls[:n], call, *calls[n + 1 :]])
+        return [*self.beats[:at], reply, *self.beats[at + 1 :]]
 
 
-Child: TypeAlias = tuple[list[Beat], ScaledRow | None]  # what becomes of a parent, and the row whose task follows
+Child: TypeAlias = tuple[list[Entry], ScaledRow | None]  # what becomes of a parent, and the row whose task follows
 
 
 def tool_swapped(parent: Parent, draw: random.Random) -> Child:
     at, n, call = parent.drawn(draw, "read", "grep", "glob")
     command = agent_tools.shell_form(call) or ""
-    return parent.instead(at, n, PlannedCall("bash", {"command": command})), None
+    return parent.instead(at, n, AgentCall("", "bash", {"command": command})), None
 
 
 def failure_inserted(parent: Parent, draw: random.Random) -> Child:
     at, _, call = parent.drawn(draw, "read", "edit")
     folder, _, base = str(call.arguments["path"]).rpartition("/")
     wrong = draw.choice([f"{folder}/src/{base}", f"{folder}/{base}.orig", f"{folder}s/{base}", f"{folder}/_{base}"])
-    slip = PlannedCall(call.tool, call.arguments | {"path": wrong.lstrip("/")})
-    return [*parent.beats[:at], Beat("assistant", "I go there.", (slip,)), *parent.beats[at:]], None
+    slip = AgentCall("", call.name, call.arguments | {"path": wrong.lstrip("/")})
+    return [*parent.beats[:at], AgentReply("I go there.", [slip]), *parent.beats[at:]], None
 
 
 def context_added(parent: Parent, draw: random.Random) -> Child:
     """A look around comes first: nothing needs it, and an agent that knows no repository takes it."""
     command = draw.choice(["git ls-files | head -40", "ls -A", "git log --oneline | head -5", "wc -l README*"])
-    look = Beat("assistant", "First a look around.", (PlannedCall("bash", {"command": command}),))
+    look = AgentReply("First a look around.", [AgentCall("", "bash", {"command": command})])
     return [parent.beats[0], look, *parent.beats[1:]], None
 
 
@@ -87,7 +87,7 @@ def context_taken_away(parent: Parent, draw: random.Random) -> Child:
     shown = int(call.arguments.get("limit", 200))
     if shown == 1:
         raise ItemError("change-does-not-apply", "one line is read")
-    return parent.instead(at, n, PlannedCall("read", call.arguments | {"limit": shown // 2})), None
+    return parent.instead(at, n, AgentCall("", "read", call.arguments | {"limit": shown // 2})), None
 
 
 def second_task(parent: Parent, draw: random.Random) -> Child:
@@ -169,7 +169,7 @@ def _copy(parent: Parent, number: int) -> ScaledRow:
 async def _child(executor: Executor, parent: Parent, number: int, draw: random.Random) -> ScaledRow:
     name = draw.choice([*CHANGES])
     (beats, other), of_parent = CHANGES[name](parent, draw), parent.row.made
-    calls = [call for beat in beats for call in beat.calls]
+    calls = calls_made(beats)
     seen, diff = await episodes.again(executor, parent.start, calls)
     if (seen, diff) != await episodes.again(executor, parent.start, calls):
         raise ItemError("not-reproduced", name)
@@ -177,8 +177,7 @@ async def _child(executor: Executor, parent: Parent, number: int, draw: random.R
     told = {key: [text for made in both for text in made.get(key, ())] for key in ("needs", "asked", "names")}
     if not episodes.are_observed(told["needs"], seen):
         raise ItemError("answer-not-observed", name)
-    before = [call for beat in parent.beats for call in beat.calls]
-    if not other and diff != (await episodes.again(executor, parent.start, before))[1]:
+    if not other and diff != (await episodes.again(executor, parent.start, calls_made(parent.beats)))[1]:
         raise ItemError("another-diff", name)
     failed = sum(one.failed for one in seen)
     if name == "failure inserted" and failed <= of_parent.get("failed_calls", 0):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import os
 import re
 import subprocess
 from collections import defaultdict
@@ -23,7 +24,7 @@ from duel.errors import SourceError, UserError
 from duel.records import Message
 from duel.scaling import table
 from duel.scaling.scaled_rows import RowSource, ScaledRow
-from duel.sources.mining.own_commits import spdx_of
+from duel.sources.mining import own_commits
 
 if TYPE_CHECKING:
     from tree_sitter import Node, Parser
@@ -54,7 +55,12 @@ def rows(folder: Path, drops: LeftOut, called: str = "") -> Iterator[ScaledRow]:
     remote = _git(folder, "config", "--get", "remote.origin.url", may_fail=True).decode().strip()
     name = re.sub(r"^.*[:/]([^/:]+/[^/]+?)(?:\.git)?/?$", r"\1", remote) or f"local/{called or folder.resolve().name}"
     blobs = _blobs(folder, drops, name)
-    license = _license({path: source.decode("utf-8", "replace") for path, source in blobs.items() if "/" not in path})
+    # What the repository says: license files, several joined by AND, else the field of its package.
+    top = {path: source.decode("utf-8", "replace") for path, source in blobs.items() if "/" not in path}
+    files = [text for path, text in top.items() if re.match(r"(?i)licen[sc]e|copying", path)]
+    named = sorted({found for text in files if (found := own_commits.spdx_of(text))})
+    declared = [match[1] for text in top.values() if (match := _DECLARED.search(text))]
+    license = declared[0].replace("/", " OR ") if declared and len(named) != 1 else " AND ".join(named)
     seen: set[bytes] = set()
     for pair in _pairs(blobs, drops, name):
         if (code := hashlib.sha256(re.sub(r"\W+", "", pair.code).encode()).digest()) in seen:
@@ -78,7 +84,9 @@ def rows(folder: Path, drops: LeftOut, called: str = "") -> Iterator[ScaledRow]:
 
 
 def _git(folder: Path, *words: str, given: bytes = b"", may_fail: bool = False) -> bytes:
-    done = subprocess.run(["git", "-C", folder, *words], input=given, capture_output=True, check=False)  # noqa: S603, S607
+    command = ["git", *own_commits.NOTHING_RUNS, "-C", str(folder), *words]
+    env = os.environ | {"GIT_NO_LAZY_FETCH": "1"}
+    done = subprocess.run(command, input=given, env=env, capture_output=True, check=False)  # noqa: S603 - a list, no shell
     if done.returncode and not may_fail:
         raise SourceError("not a git repository with a commit", where=folder, hint="`git init` and commit")
     return done.stdout
@@ -97,14 +105,6 @@ def _blobs(folder: Path, drops: LeftOut, repository: str) -> dict[str, bytes]:
                 wanted[path] = sha.encode()
     out = BytesIO(_git(folder, "cat-file", "--batch", given=b"\n".join(wanted.values()), may_fail=True))
     return {path: out.read(int(out.readline().split()[2]) + 1)[:-1] for path in wanted}
-
-
-def _license(top: dict[str, str]) -> str:
-    """What the repository says: license files, several joined by AND, else the field of its package."""
-    files = [text for path, text in top.items() if re.match(r"(?i)licen[sc]e|copying", path)]
-    named = sorted({found for text in files if (found := spdx_of(text))})
-    declared = [match[1] for text in top.values() if (match := _DECLARED.search(text))]
-    return declared[0].replace("/", " OR ") if declared and len(named) != 1 else " AND ".join(named)
 
 
 def _pairs(blobs: dict[str, bytes], drops: LeftOut, repository: str) -> Iterator[Definition]:

@@ -1,4 +1,4 @@
-/* Commands that nobody should learn, where several commands are joined: what one of them alone does is in refused_commands.py.
+/* Commands that nobody should learn, where several commands are joined: what one of them alone does is in refused_commands.toml.
 
    A rule is looked at where the parsed command has one of `needs` (the names of commands, "" for any), so that a text that
    is only quoted or searched for is none. The table and these rules share their reasons. */

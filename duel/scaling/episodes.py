@@ -10,7 +10,7 @@ import re
 import shlex
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import count, islice
 from typing import Any
 
@@ -18,12 +18,12 @@ from duel import offline
 from duel.bookkeeping import LeftOut
 from duel.command import say
 from duel.conversation import dialogue
-from duel.conversation.model import AgentCall, AgentReply, Entry, Said
+from duel.conversation.model import AgentCall, AgentReply, Entry, Said, calls_made
 from duel.errors import ItemError, SettingsError
 from duel.execution import backends
 from duel.execution.executor import Executor, Start, State
 from duel.records import Message
-from duel.scaling.agent_tools import PlannedCall, Toolset
+from duel.scaling.agent_tools import Toolset
 from duel.scaling.plans import Ground, Seen, Steps, plans, survey
 from duel.scaling.scaled_rows import HowMade, RowSource, ScaledRow
 from duel.settings import Settings
@@ -33,13 +33,6 @@ HISTORY = 2  # commits of a checkout: a long task undoes the last one
 SHOWN = 60  # lines of a search that are shown
 LONGEST = 20_000
 AT_ONCE = 4  # plans that are carried out side by side
-
-
-@dataclass(frozen=True)
-class Beat:
-    role: str
-    text: str
-    calls: tuple[PlannedCall, ...] = ()
 
 
 async def drafts(
@@ -89,28 +82,28 @@ def start_of(place: str) -> tuple[Start, str]:
     return Start(found[1], found[2], history=HISTORY), found[3] or ""
 
 
-async def carry_out(state: State, call: PlannedCall) -> Seen:
+async def carry_out(state: State, call: AgentCall) -> Seen:
     """One call in a checkout, as its tool words what came of it."""
     asked = call.arguments
     path = shlex.quote(str(asked.get("path", ".")))
-    if call.tool == "edit":
+    if call.name == "edit":
         return await _edit(state, asked, path)
-    if call.tool == "read":
+    if call.name == "read":
         first = asked.get("offset", 1)
         last = first + asked.get("limit", 200) - 1
         show = f"awk 'NR>={first}&&NR<={last}{{printf \"%6d\\t%s\\n\",NR,$0}}' {path}"
         command = f"if [ -f {path} ]; then {show}; else echo {path}: no such file; false; fi"
-    elif call.tool == "grep":
+    elif call.name == "grep":
         pattern = shlex.quote(asked["pattern"])
         command = f"out=$(grep -rnE --exclude-dir=.git -- {pattern} {path} | sed 's#^\\./##' | sort -t: -k1,1 -k2,2n)"
         command += f'; if [ -n "$out" ]; then echo "$out" | head -{SHOWN}; else echo no matches; false; fi'
-    elif call.tool == "glob":
+    elif call.name == "glob":
         command = f"find . -path ./.git -prune -o -name {shlex.quote(asked['pattern'])} -print | sort"
     else:
         command = asked["command"]
     done = await state.run(command, merged=True)
     if done.ended_by or done.stdout.total > LONGEST:
-        raise ItemError("execution", f"{call.tool}: {done.ended_by or 'a result that is too long'}")
+        raise ItemError("execution", f"{call.name}: {done.ended_by or 'a result that is too long'}")
     return Seen(done.stdout.text.rstrip("\n") or "(nothing was printed)", done.exit != 0)
 
 
@@ -192,19 +185,19 @@ async def fresh(executor: Executor, start: Start) -> AsyncIterator[State]:
 async def _episode(executor: Executor, start: Start, draft: ScaledRow, steps: Steps, tools: Toolset) -> ScaledRow:
     """The row of a plan that was carried out. Raises ItemError where a gate is not passed."""
     [request] = draft.made["asked"]
-    beats, made = [Beat("user", request)], list[Seen]()
+    beats, made = list[Entry]([Said(request)]), list[Seen]()
     async with fresh(executor, start) as state:
         try:
             thought, planned = next(steps)
             while True:
                 calls = [tools.adapted(call) for call in planned]
                 seen = [await carry_out(state, call) for call in calls]
-                beats.append(Beat("assistant", thought, tuple(calls)))
+                beats.append(AgentReply(thought, calls))
                 made.extend(seen)
                 thought, planned = steps.send(seen)
         except StopIteration as end:
             (answer, needs), diff = end.value, await state.changes()
-    calls = [call for beat in beats for call in beat.calls]
+    calls = calls_made(beats)
     if not are_observed(needs, made):
         raise ItemError("answer-not-observed", answer)
     if await again(executor, start, calls) != (made, diff):
@@ -213,13 +206,13 @@ async def _episode(executor: Executor, start: Start, draft: ScaledRow, steps: St
         if not one.failed:
             without, changed = await again(executor, start, calls[:left] + calls[left + 1 :])
             if are_observed(needs, without) and changed == diff:
-                raise ItemError("call-not-needed", calls[left].tool)
-    told = messages([*beats, Beat("assistant", answer)], made, tools)
+                raise ItemError("call-not-needed", calls[left].name)
+    told = messages([*beats, AgentReply(answer)], made, tools)
     known = draft.made | {"needs": needs, "failed_calls": sum(one.failed for one in made)}
     return draft.model_copy(update={"messages": told, "tools": tools.declared, "made": known})
 
 
-async def again(executor: Executor, start: Start, calls: Sequence[PlannedCall]) -> tuple[list[Seen], str]:
+async def again(executor: Executor, start: Start, calls: Sequence[AgentCall]) -> tuple[list[Seen], str]:
     """What these calls give in a fresh checkout, and how they change it."""
     async with fresh(executor, start) as state:
         return [await carry_out(state, call) for call in calls], await state.changes()
@@ -230,26 +223,27 @@ def are_observed(needs: Sequence[str], seen: Sequence[Seen]) -> bool:
     return all(need in observed for need in needs)
 
 
-def messages(beats: Sequence[Beat], seen: Sequence[Seen], tools: Toolset) -> list[Message]:
-    entries: list[Entry] = []
+def messages(beats: Sequence[Entry], seen: Sequence[Seen], tools: Toolset) -> list[Message]:
+    """A row's messages: each call in the words of its tools, with what it gave."""
+    told: list[Entry] = []
     results, number = iter(seen), count(1)
     for beat in beats:
-        spoken = [(tools.spoken(call), next(results).text) for call in beat.calls]
-        calls = [AgentCall(f"call_{next(number)}", one.tool, one.arguments, result=text) for one, text in spoken]
-        entries.append(Said(beat.text) if beat.role == "user" else AgentReply(beat.text, calls))
-    return dialogue.to_messages(entries)
+        if isinstance(beat, AgentReply):
+            gave = [(tools.spoken(call), next(results).text) for call in beat.calls]
+            beat = AgentReply(beat.text, [replace(c, id=f"call_{next(number)}", result=text) for c, text in gave])
+        told.append(beat)
+    return dialogue.to_messages(told)
 
 
-def beats_of(row: ScaledRow, tools: Toolset) -> list[Beat]:
+def beats_of(row: ScaledRow, tools: Toolset) -> list[Entry]:
     """A row's messages without its observations, requests in plain words.
 
     Raises ItemError (`no-tool`, `bad-arguments`, `orphan-tool-result`).
     """
-    found, asked = [], iter(row.made.get("asked", ()))
-    for entry in dialogue.parse(row.messages):
-        if isinstance(entry, AgentReply):
-            calls = tuple(tools.meant(call.name, call.arguments) for call in entry.calls)
-            found.append(Beat("assistant", entry.text, calls))
-        else:
-            found.append(Beat(entry.role, next(asked, entry.text) if entry.role == "user" else entry.text))
-    return found
+    beats, asked = dialogue.parse(row.messages), iter(row.made.get("asked", ()))
+    for beat in beats:
+        if isinstance(beat, AgentReply):
+            beat.calls = [tools.meant(call.name, call.arguments) for call in beat.calls]
+        elif beat.role == "user":
+            beat.text = next(asked, beat.text)
+    return beats

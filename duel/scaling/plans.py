@@ -15,10 +15,10 @@ from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
+from duel.conversation.model import AgentCall
 from duel.errors import ItemError
 from duel.execution.executor import State
 from duel.scaling import table
-from duel.scaling.agent_tools import PlannedCall
 
 
 @dataclass(frozen=True)
@@ -92,11 +92,11 @@ _FITS: dict[str, Callable[[Place, list[str]], bool]] = {
 }
 
 
-def _call(told: Mapping[str, Any], names: Mapping[str, Any] | None = None) -> PlannedCall:
+def _call(told: Mapping[str, Any], names: Mapping[str, Any] | None = None) -> AgentCall:
     made = {key: value.format_map(names) if names and isinstance(value, str) else value for key, value in told.items()}
     tool = next(iter(made))
     numbers = {key: int(made[key]) for key in ("offset", "limit") if key in made}
-    return PlannedCall(tool, {_FIRST[tool]: made.pop(tool)} | made | numbers)
+    return AgentCall("", tool, {_FIRST[tool]: made.pop(tool)} | made | numbers)
 
 
 def _facts(place: Place) -> SimpleNamespace:

@@ -15,11 +15,14 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import orjson
 
+from duel import shell
 from duel.audit import duplicates, licenses, secrets
 from duel.audit.contamination import Benchmarks
 from duel.conversation.model import AgentCall
@@ -28,7 +31,7 @@ from duel.exports.example import Dropped
 from duel.exports.quality import scrubber
 from duel.history import estimate_tokens
 from duel.processes import spread
-from duel.scaling import code_pairs, refused_commands
+from duel.scaling import code_pairs, table
 from duel.scaling.agent_tools import validators
 from duel.scaling.likeness import bands_of
 from duel.scaling.scaled_rows import Kind, ScaledRow
@@ -52,6 +55,15 @@ _SUFFIX = re.compile(r"[\w/-]\.(py|js|jsx|mjs|ts|tsx|go|rs|java|rb|php|c|cc|cpp|
 _OF_SUFFIX = {"py": "python", "js": "javascript", "jsx": "javascript", "mjs": "javascript", "ts": "typescript"} | {
     "tsx": "typescript", "rs": "rust", "rb": "ruby", "cc": "cpp", "hpp": "cpp", "h": "c", "sh": "bash"
 }  # fmt: skip
+# YARA's patterns know no name that comes again.
+_FORK_BOMB = re.compile(r"([\w:.]+)\s*\(\)\s*\{\s*\1\s*\|\s*\1\s*&\s*;?\s*\}")
+_ROOTS = re.compile(
+    r"(?:/|~|\$HOME|\$\{HOME\}|/(?:etc|usr|var|bin|lib|boot|home|root|opt|sys|dev)/?|/\*|~/\*?|\$HOME/\*?)"
+)
+_RECURSIVE = re.compile(r"-\w*[rR]\w*|--recursive")
+# They print or search their words: nothing in them is run.
+_DATA = frozenset("echo printf grep egrep fgrep rg ag cat sed awk".split())
+_SHELL_KEYS = ("command", "cmd", "script", "keystrokes", "commands")
 _COMPLEXITY = ((0, "no call"), (2, "1-2 calls"), (7, "3-7 calls"), (10**9, "8 calls and more"))
 
 
@@ -214,9 +226,50 @@ class RowChecks:
                 self.notes["schema that is none"] += 1
             elif error := next(validator.iter_errors(call.arguments), None):
                 raise ItemError("schema", f"{call.name}: {error.message[:200]}")
-        for command in refused_commands.commands_in(calls):
-            if why := refused_commands.reason(command):
+        for command in commands_in(calls):
+            if why := refused_command(command):
                 raise ItemError("malicious-command", why)
+
+
+def commands_in(calls: list[AgentCall]) -> Iterator[str]:
+    for value in (call.arguments.get(key) for call in calls for key in _SHELL_KEYS):
+        parts = value if isinstance(value, list) else [value]
+        yield from (part for part in parts if isinstance(part, str))
+
+
+@cache
+def _scanner() -> Any:
+    import yara_x
+
+    return yara_x.Scanner(yara_x.compile(resources.files(__package__).joinpath("commands.yar").read_text("utf-8")))
+
+
+def refused_command(command: str) -> str:
+    """Why nobody should learn this command; "" where it is none of a known kind.
+
+    Of 2,669 honest ones none is flagged (`bench/combine.py`). A rule of `commands.yar` counts only where a command that
+    it needs was parsed, so that a quoted or searched text is no command.
+    """
+    script, refused = shell.parse(command), table("refused_commands")
+    names = {found.name for found in script.commands}
+    if names - _DATA:
+        for rule in _scanner().scan(command.encode("utf-8", "replace")).matching_rules:
+            told = dict(rule.metadata)
+            if not told["needs"] or names.intersection(told["needs"].split()):
+                return str(told["reason"])
+        if _FORK_BOMB.search(command):
+            return "a fork bomb"
+    for found in script.commands:
+        why = [known for known in refused["writes"] if any(re.search(known["file"], path) for path in found.writes)]
+        if found.name not in _DATA - {"sed"}:
+            recursive = any(map(_RECURSIVE.fullmatch, found.words)) and any(map(_ROOTS.fullmatch, found.words))
+            if not why and recursive and found.name in {"rm", "chmod", "chown"}:
+                return "a system is destroyed"
+            named = [known for known in refused["words"] if re.fullmatch(known["name"], found.name)]
+            why += [known for known in named if re.search(known["words"], " ".join(found.words), re.IGNORECASE)]
+        if why:
+            return str(why[0]["reason"])
+    return ""
 
 
 def parses_as(label: str, code: str) -> bool | None:

@@ -16,7 +16,7 @@ from duel import placement
 from duel.audit.contamination import canonical_repo
 from duel.bookkeeping import LeftOut
 from duel.conversation import dialogue
-from duel.conversation.model import AgentCall, AgentReply
+from duel.conversation.model import AgentCall, calls_made
 from duel.errors import ItemError, SourceError
 from duel.exports import loading
 from duel.exports.example import Example
@@ -84,7 +84,7 @@ class ScaledRow(BaseModel):
 
     def calls(self) -> list[AgentCall]:
         """Every tool call, native or as a bash block. Raises ItemError where they cannot be told apart."""
-        return [call for e in dialogue.parse(self.messages) if isinstance(e, AgentReply) for call in e.calls]
+        return calls_made(dialogue.parse(self.messages))
 
     def request(self) -> str:
         """What the user says first; "" where nobody does."""

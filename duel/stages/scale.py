@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -176,20 +176,16 @@ def _worded(
             ).say()
             return []
         with endpoint_url(asked.offline) as url:
-            summary = _driven(jobs, stage, url).calls or summary
+
+            async def once() -> Result:
+                return Result("scale", calls=await asking.drive(jobs, stage, total=len(jobs), url=url))
+
+            summary = synchronous(asking.in_rounds)(once).calls or summary
         rows = [*varied((job.row for job in jobs if job.row), drops)]
     if summary.exit_code and not rows:
         return stage.finish(summary, [])
     found = [f"{_saved(workspace, kind, 'plans' if kind == 'synthetic' else 'children', rows)} of {drafts:,} drafts"]
     return found if asked.plain else stage.finish(summary, found)
-
-
-@synchronous
-async def _driven(jobs: Sequence[calls.Job], stage: Stage, url: str) -> Result:
-    async def once() -> Result:
-        return Result("scale", calls=await asking.drive(jobs, stage, total=len(jobs), url=url))
-
-    return await asking.in_rounds(once)
 
 
 def _saved(workspace: Workspace, kind: Kind, name: str, rows: Iterable[ScaledRow]) -> str:

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from duel.bookkeeping import LeftOut
+from duel.conversation.model import AgentCall, AgentReply
 from duel.errors import ItemError
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.executor import Limits, Start
 from duel.scaling import augmentation, episodes
-from duel.scaling.agent_tools import PlannedCall
 from duel.scaling.augmentation import CHANGES, Child, Parent
 from duel.scaling.scaled_rows import ScaledRow
 from tests.conftest import Finished
@@ -44,7 +44,7 @@ def test_every_change_is_executed_names_its_parent_and_is_reproduced(mirrors: Pa
                 drops[error.reason] += 1
                 continue
             children[child.made["change"]].append((parent.row, child))
-            calls = [PlannedCall(call.name, call.arguments) for call in child.calls()]
+            calls = [AgentCall("", call.name, call.arguments) for call in child.calls()]
             seen, _ = await episodes.again(executor, shop, calls)
             assert [one.text for one in seen] == [call.result for call in child.calls()]
         await executor.close()
@@ -86,7 +86,7 @@ def test_a_change_that_hides_what_the_answer_needs_or_leaves_another_diff_is_no_
         return asyncio.run(work())
 
     parent = Parent(edited)
-    more = episodes.Beat("assistant", "", (PlannedCall("bash", {"command": "touch new"}),))
+    more = AgentReply("", [AgentCall("", "bash", {"command": "touch new"})])
     assert outcome(parent, lambda parent, draw: (parent.beats, None)) == ""
     assert outcome(parent, lambda parent, draw: ([*parent.beats[:-1], more], None)) == "another-diff"
     assert outcome(parent, lambda parent, draw: (parent.beats[:1], None)) == "answer-not-observed"

@@ -170,6 +170,19 @@ def test_a_file_that_the_repository_has_lost_costs_its_own_pairs_alone(script: S
     assert len(rows) == 9 and "1 left out: file is missing in the repository" in done.err
 
 
+def test_nothing_that_a_repository_names_is_run(script: Script, tmp_path: Path) -> None:
+    folder, ran = repository(tmp_path / "shop", FILES), tmp_path / "ran"
+    lost = subprocess.run(["git", "-C", folder, "rev-parse", "HEAD:web/show.js"], capture_output=True, text=True).stdout
+    (folder / ".git" / "objects" / lost[:2] / lost[2:].strip()).unlink()
+    with (folder / ".git" / "config").open("a") as config:
+        config.write(f'[core]\nsshCommand = "touch {ran}; false"\nrepositoryformatversion = 1\n')
+        config.write(
+            '[extensions]\npartialClone = origin\n[remote "origin"]\nurl = ssh://nowhere/acme/shop\npromisor = true\n'
+        )
+    rows, _ = pairs(script, tmp_path / "w", folder)
+    assert len(rows) == 9 and not ran.exists()
+
+
 def test_repositories_of_one_name_have_a_file_and_ids_each(script: Script, tmp_path: Path) -> None:
     other = {"price.py": FILES["shop/cart.py"].replace("Sum", "Add").replace("net", "amount")}
     rows, done = pairs(

@@ -17,7 +17,7 @@ import pytest
 from bench.combine import PLANTED, honest_commands
 from duel.audit import duplicates
 from duel.audit.secrets import scrub
-from duel.scaling import likeness, refused_commands, row_checks
+from duel.scaling import likeness, row_checks
 from duel.scaling.likeness import Bands
 from tests.conftest import ROOT, Finished
 from tests.scaling.rows import combined, dropped, put, row, split_of, words
@@ -244,7 +244,7 @@ def run_with_one_group(script: Script, folder: Path) -> Finished:
 
 
 def test_planted_commands_are_found() -> None:
-    assert [command for command in PLANTED if not refused_commands.reason(command)] == []
+    assert [command for command in PLANTED if not row_checks.refused_command(command)] == []
 
 
 @pytest.mark.parametrize(
@@ -262,14 +262,14 @@ def test_planted_commands_are_found() -> None:
     ],
 )
 def test_commands_that_only_look_alike_are_none(command: str) -> None:
-    assert refused_commands.reason(command) == ""
+    assert row_checks.refused_command(command) == ""
 
 
 def test_no_honest_command_is_flagged() -> None:
     """Of the bundled sample, and of the real runs where they lie beside the checkout."""
     commands = list(honest_commands())
     assert len(commands) > 1_000
-    assert [command for command in commands if refused_commands.reason(command)] == []
+    assert [command for command in commands if row_checks.refused_command(command)] == []
 
 
 @pytest.mark.parametrize("seed", range(5))

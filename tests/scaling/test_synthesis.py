@@ -8,11 +8,12 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+from duel.conversation.model import AgentCall
 from duel.errors import ItemError
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.executor import Limits, Start
 from duel.scaling import episodes, likeness
-from duel.scaling.agent_tools import PlannedCall, Toolset
+from duel.scaling.agent_tools import Toolset
 from duel.scaling.plans import Ground, Place, Seen, Steps, plans, several_files
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 from tests.conftest import Finished
@@ -29,7 +30,7 @@ def test_every_observation_is_reproduced_by_the_calls_once_more(mirrors: Path, s
     async def repeat() -> None:
         executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
         for one in rows:
-            calls = [PlannedCall(call.name, call.arguments) for call in one.calls()]
+            calls = [AgentCall("", call.name, call.arguments) for call in one.calls()]
             seen, _ = await episodes.again(executor, shop, calls)
             assert [found.text for found in seen] == [call.result for call in one.calls()]
         await executor.close()
@@ -40,7 +41,7 @@ def test_every_observation_is_reproduced_by_the_calls_once_more(mirrors: Path, s
 
 
 def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors: Path, shop: Start) -> None:
-    def plan(*calls: PlannedCall, needs: str) -> Steps:
+    def plan(*calls: AgentCall, needs: str) -> Steps:
         for call in calls:
             yield "I look.", [call]
         return "There.", [needs]
@@ -58,12 +59,12 @@ def test_plans_that_say_what_nobody_saw_or_call_for_nothing_are_left_out(mirrors
             await executor.close()
         return ""
 
-    search, read = PlannedCall("grep", {"pattern": "TaxRate"}), PlannedCall("read", {"path": "shop/cart.py"})
+    search, read = AgentCall("", "grep", {"pattern": "TaxRate"}), AgentCall("", "read", {"path": "shop/cart.py"})
     assert asyncio.run(problem(plan(search, needs="shop/tax.py:1:"))) == ""
     assert asyncio.run(problem(plan(search, needs="shop/tax.py:7:"))) == "answer-not-observed"
     assert asyncio.run(problem(plan(search, read, needs="shop/tax.py:1:"))) == "call-not-needed"
-    assert asyncio.run(problem(plan(PlannedCall("grep", {"pattern": 3}), needs=""))) == "schema"
-    clock = PlannedCall("bash", {"command": "date +%N"})
+    assert asyncio.run(problem(plan(AgentCall("", "grep", {"pattern": 3}), needs=""))) == "schema"
+    clock = AgentCall("", "bash", {"command": "date +%N"})
     assert asyncio.run(problem(plan(clock, needs=""))) == "not-reproduced"
 
 

@@ -25,6 +25,7 @@ _OFF = (
     f"core.fsmonitor=false core.hooksPath={os.devnull} core.attributesFile={os.devnull} core.sshCommand=false"
     " diff.external= log.showSignature=false protocol.allow=never credential.helper="
 ).split()
+NOTHING_RUNS = [part for setting in _OFF for part in ("-c", setting)]  # git's options: nothing of a folder's is run
 _REMOTE = re.compile(r"(?:[:/])([^/:\s]+)/([^/\s]+?)(?:\.git)?/?\s*$")
 _TEST_PATH = re.compile(
     r"(?:^|/)(?:tests?|specs?|__tests__|testing|testdata)/|(?:^|/)(?:test_[^/]*|conftest\.py)$"
@@ -127,11 +128,10 @@ def spdx_of(text: str) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    off = [part for setting in _OFF for part in ("-c", setting)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(  # noqa: S603 - an argument list, no shell
-            ["git", "--no-pager", "-C", str(folder), *off, *arguments],  # noqa: S607 - the user's own git
+            ["git", "--no-pager", "-C", str(folder), *NOTHING_RUNS, *arguments],  # noqa: S607 - the user's own git
             env=inherited | _SAFE,
             stdin=subprocess.DEVNULL,
             capture_output=True,
