@@ -39,8 +39,7 @@ class Showing(Record):
     rater: str
     item: str = Field(min_length=1)
     repeat: bool = False
-    drawn: Lot | None = None
-    """None for a turn that the person wanted to see."""
+    drawn: Lot | None = None  # None for a turn that the person wanted to see
 
 
 def sequence(turns: Mapping[str, str], seed: int) -> list[str]:
