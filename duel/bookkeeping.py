@@ -18,8 +18,7 @@ from duel.workspace import Workspace
 if TYPE_CHECKING:
     from duel.calls import Summary
 
-# Damaged files are named one by one up to this many; the rest is counted.
-NAMED_AT_MOST = 10
+NAMED_AT_MOST = 10  # damaged files that are named one by one; the rest is counted
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ from duel.records.decision import Decision
 from duel.registry import Registry
 from duel.settings import Settings
 
-# Obstacles that count towards the leak fraction: the challenger tells what it may not, or speaks to the judges.
-LEAKING = ("leak", "attempt")
+LEAKING = ("leak", "attempt")  # obstacles of the leak fraction: it tells what it may not, or speaks to the judges
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,8 @@ Figure = Callable[[Evidence], Mapping[str, Any]]
 FIGURES: Registry[Figure] = Registry("figure", "duel.judging.verdict_figures")
 
 
-# What the what-if table tries beside the settings' own value.
-WHAT_IF_MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)
-# A margin of 2.0 may come out as 1.9999999999999858.
-ROUNDING = 1e-9
+WHAT_IF_MARGINS = (0.0, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0)  # tried beside the settings' own value
+ROUNDING = 1e-9  # a margin of 2.0 may come out as 1.9999999999999858
 UNITS = {"repo": "repositories", "instance_id": "pull requests", "file": "prompt files"}
 
 

@@ -20,8 +20,7 @@ from duel.records.executed import cut, same
 from duel.settings import Settings
 from duel.untrusted import visible
 
-# The shape of what stands around the rubric; a change of it makes another rubric.
-LAYOUT = "2"
+LAYOUT = "2"  # the shape of what stands around the rubric; a change of it makes another rubric
 DEFAULT_TOKENS = 768
 # A reply may take this share of the window at most: 1,024 tokens of 32,768 are the default, so only a reply that
 # another tool made, or a hostile megabyte, is ever cut (in its middle, visibly, the same for every judge).
@@ -35,8 +34,7 @@ _OBJECT = {"type": "object", "properties": {"reason": {"type": "string"}, **_CHO
 _STRICT = {"name": "verdict", "strict": True, "schema": _OBJECT | {"required": ["reason", *DIMENSIONS]}}
 VERDICT_SCHEMA: dict[str, Any] = {"type": "json_schema", "json_schema": _STRICT}
 
-Key = tuple[str, Order]
-"""(judge, order): which vote of a pair."""
+Key = tuple[str, Order]  # (judge, order): which vote of a pair
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,7 @@ PSEUDO_DELTA = -0.5
 # algebra library starts threads: 10,000 resamples of 2,000 clusters took 0.10 s so, 0.29-0.75 s in larger blocks.
 BLOCK = 20_000
 POWER = 0.8
-# More turns than any dataset has (the largest has 12 million rollouts): the number would say nothing.
-MOST_TURNS = 1e9
+MOST_TURNS = 1e9  # more than any dataset has (the largest has 12 million rollouts): the number would say nothing
 
 
 @dataclass(frozen=True)

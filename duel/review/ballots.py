@@ -39,8 +39,7 @@ class Showing(Record):
     rater: str
     item: str = Field(min_length=1)
     repeat: bool = False
-    drawn: Lot | None = None
-    """None for a turn that the person wanted to see."""
+    drawn: Lot | None = None  # None for a turn that the person wanted to see
 
 
 def sequence(turns: Mapping[str, str], seed: int) -> list[str]:
@@ -108,7 +107,7 @@ def browse_for(rater: str, names: Sequence[str], earlier: Sequence[Showing]) -> 
 class Cast(BaseModel):
     """What a page sends for one pair. `first` and `second` are all that it knows of the sides."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
     FORMAT: ClassVar[str] = "duel-ballot/1"
     rater: str = Field(max_length=40)
     id: str = Field(max_length=64)
@@ -121,9 +120,9 @@ class Cast(BaseModel):
 
     @classmethod
     def parse(cls, row: object) -> Cast:
-        """One vote of a page. Raises ItemError (reason `unreadable`)."""
+        """One vote of a page, a JSON object or its bytes. Raises ItemError (reason `unreadable`)."""
         try:
-            cast = cls.model_validate(row)
+            cast = cls.model_validate_json(row) if isinstance(row, bytes) else cls.model_validate(row)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the line"

@@ -177,9 +177,7 @@ class WritingStage(AskingStage):
 
     SIDE: ClassVar[Side]
     BEFORE: ClassVar[tuple[str, ...]] = ()  # the stages whose work this one leaves as it is
-    forms: defaultdict[str, FormKept] = field(default_factory=lambda: defaultdict(FormKept))
-    """How each model keeps the form."""
-
+    forms: defaultdict[str, FormKept] = field(default_factory=lambda: defaultdict(FormKept))  # by model
     files: Snapshot | None = None  # as they were before; None where nothing was looked at
 
     def recalled(self) -> bool:

@@ -135,7 +135,15 @@ class Suspects(AskingStage):
         raise problem
 
 
-_, ask_auditor, plan = faces(Suspects)
+_, ask_auditor, plan_of_auditor = faces(Suspects)
+
+
+def plan(
+    workspace: Workspace, settings: Settings, *, side: Side = "challenger", again: bool = False, offline: bool = False
+) -> calls.Plan:
+    """What the auditor would be asked, which is about challengers alone, and at most cost."""
+    asked = settings if side == "challenger" else settings.with_keys(audit={"auditor": ""})
+    return plan_of_auditor(workspace, asked, again=again, offline=offline)
 
 
 def request(settings: Settings, stem: str, answer: Answer, commit: Commit, mark: str) -> calls.Request:

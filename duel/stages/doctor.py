@@ -26,12 +26,9 @@ from duel.settings import Settings
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
-# A run of 2,000 turns takes about 400 MB beside the dataset's files (20 files of 100 MB).
-ENOUGH_DISK = 3_000_000_000
-# An endpoint that answers at all does so within seconds; a thinking model may take longer for its first token.
-ANSWER_S = 60.0
-# Key, money, right, model: every further call would be refused as well.
-REFUSALS = {401, 402, 403, 404}
+ENOUGH_DISK = 3_000_000_000  # a run of 2,000 turns takes 400 MB beside the dataset's files (20 files of 100 MB)
+ANSWER_S = 60.0  # an endpoint answers within seconds; a thinking model may take longer for its first token
+REFUSALS = {401, 402, 403, 404}  # key, money, right, model: every further call would be refused as well
 ASK_DOCTOR = "`duel doctor` tells what works here"
 
 

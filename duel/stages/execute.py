@@ -26,8 +26,7 @@ from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 FIGURES = "execute.json"
-# Reasons that another run may mend; the others are facts of the turn.
-OPEN = frozenset({"no-repository", "no-image", "sandbox"})
+OPEN = frozenset({"no-repository", "no-image", "sandbox"})  # another run may mend these; others are facts of the turn
 
 
 async def run_async(

@@ -35,8 +35,7 @@ from duel.stages import asking, execute, opening, verify
 
 RUNS_AT_A_TIME = 32  # sandboxed states that are open at a time; each waits for models most of the time
 TEST_SECONDS = 600.0  # what an issue's own tests may take, as OpenRewardEnv gives them
-TYPICAL_TURN, TYPICAL_OUTPUT = "x" * 850, "x" * 2000
-"""What a plan assumes of an action and of its output (the means of 1,250 real turns)."""
+TYPICAL_TURN, TYPICAL_OUTPUT = "x" * 850, "x" * 2000  # what a plan assumes of both: the means of 1,250 real turns
 
 
 @dataclass

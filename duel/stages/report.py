@@ -97,16 +97,21 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     workspace.save(workspace.report / "report.md", text.encode())
     if removed:
         say(f"{removed:,} turns have left their bucket")
+    told = _told(summary, missing, damage)
+    told += [f"left as it is, because it is not ours: {name}" for name in shelves.in_the_way]
+    told += [f"the report: {workspace.report / 'report.md'}", f"the page:   {workspace.report / 'index.html'}"]
+    return {"summary": summary, "told": told, "whole": not damage}
+
+
+def _told(summary: dict[str, Any], missing: list[dict[str, Any]], damage: list[ItemError]) -> list[str]:
+    """What the run says at its end: the decision, where the turns went, and what was left out."""
     stand_in = "OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing"
     told = [stand_in] if summary["offline"] else []
     told.append(f"{printable(summary['verdict']['decision'])}: {summary['turns']['judged']:,} judged turns")
     told.append(", ".join(f"{row['turns']:,} {row['bucket']}" for row in summary["buckets"]))
     left_out = Counter(turn["reason"] for turn in missing)
     told += [f"{items:,} left out: {reason}" for reason, items in sorted(left_out.items())]
-    told += [f"damaged and left out: {error}" for error in damage]
-    told += [f"left as it is, because it is not ours: {name}" for name in shelves.in_the_way]
-    told += [f"the report: {workspace.report / 'report.md'}", f"the page:   {workspace.report / 'index.html'}"]
-    return {"summary": summary, "told": told, "whole": not damage}
+    return told + [f"damaged and left out: {error}" for error in damage]
 
 
 def show(summary: dict[str, Any], arguments: Namespace) -> None:

@@ -17,8 +17,6 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import orjson
-
 from duel.bookkeeping import NAMED_AT_MOST, Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, printable
@@ -62,8 +60,12 @@ def run(
         casts = ballots.stand_in_casts(shown, {score.file: score for score in scores})
         ballots.BallotBox(workspace, shown).take(casts)
     if take is not None:
+        try:
+            lines = [line for line in take.read_bytes().splitlines() if line.strip()]
+        except OSError as error:
+            raise UserError("cannot read the votes", where=take, value=error.strerror) from None
         shown = with_texts(workspace, settings, ballots.read_showings(workspace, damage))
-        taken = ballots.BallotBox(workspace, shown).take(rows_of(take))
+        taken = ballots.BallotBox(workspace, shown).take(lines)
         counts = f"{taken.new:,} new, {taken.there_before:,} there before, {len(taken.set_aside):,} set aside"
         say(f"{printable(take)}: {counts}")
         say_refused(taken)
@@ -131,21 +133,6 @@ def with_texts(workspace: Workspace, settings: Settings, chosen: Sequence[ballot
         if answer := answers[showing.item]:
             found.append(ballots.Ballot(showing, answer, settings.duel.mode, secret, settings.judge.observed))
     return found
-
-
-def rows_of(file: Path) -> list[object]:
-    """The lines of a file of votes; one that is no JSON stays text, which is set aside as no vote."""
-
-    def row(line: bytes) -> object:
-        try:
-            return orjson.loads(line)
-        except ValueError:
-            return line[:200]
-
-    try:
-        return [row(line) for line in file.read_bytes().splitlines() if line.strip()]
-    except OSError as error:
-        raise UserError("cannot read the votes", where=file, value=error.strerror) from None
 
 
 def people_of(workspace: Workspace, settings: Settings, scores: Sequence[Score]) -> People:

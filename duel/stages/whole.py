@@ -30,8 +30,7 @@ from duel.stages.doctor import check
 from duel.stages.opening import taken_by
 from duel.workspace import SHARD_FILE, Workspace
 
-# Turns of the noise floor and of the canary in an offline run: enough to show what the report makes of them.
-FURTHER = 12
+FURTHER = 12  # turns of the noise floor and of the canary in an offline run: enough to show both in the report
 
 
 def run(

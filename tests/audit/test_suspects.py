@@ -118,6 +118,8 @@ def test_without_an_auditor_no_call_is_made(tmp_path: Path, script: Run) -> None
 def test_the_plan_counts_a_fifth_and_asks_nothing(tmp_path: Path, script: Run) -> None:
     workspace = planted(tmp_path)
     assert "6 items, 6 calls" in script("audit", "--workspace", tmp_path, "--offline", "--plan", code=0).out
+    kings = script("audit", "--workspace", tmp_path, "--offline", "--plan", "--side", "king", code=0)
+    assert "0 items, 0 calls" in kings.out  # the auditor is asked about challengers alone
     assert not workspace.ledger.exists()
     script("audit", "--workspace", tmp_path, "--offline", code=0)
     assert "0 items, 0 calls" in script("audit", "--workspace", tmp_path, "--offline", "--plan", code=0).out

@@ -127,6 +127,15 @@ def test_what_is_no_vote_of_this_page_is_set_aside_and_the_others_are_taken(work
     assert [vote.item for vote in saved(workspace)] == [second.showing.item]
 
 
+def test_a_line_that_is_no_json_is_set_aside_and_the_others_are_taken(workspace: Workspace) -> None:
+    first, second = ballots(workspace, count=10)[:2]
+    line = json.dumps(row(first)).encode()
+    broken = [b"no vote", b"[]", line[:-1], line.replace(b'"seconds": ', b'"seconds": NaN, "was": ')]
+    taken = box_of(workspace, [first, second]).take([*broken, json.dumps(row(second)).encode()])
+    assert (taken.new, len(taken.set_aside)) == (1, len(broken))
+    assert [vote.item for vote in saved(workspace)] == [second.showing.item]
+
+
 @given(
     st.recursive(
         st.none() | st.booleans() | st.floats() | st.text(),

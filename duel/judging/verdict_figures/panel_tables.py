@@ -21,8 +21,7 @@ from duel.records import DIMENSIONS, decision
 from duel.registry import OFFLINE
 
 NAMED_ATTEMPTS = 50
-# Edges of the length table: (challenger - opponent) / the longer of the two.
-LENGTH_EDGES = (-1.0, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, 1.0)
+LENGTH_EDGES = (-1.0, -0.5, -0.25, -0.1, 0.1, 0.25, 0.5, 1.0)  # (challenger - opponent) / the longer of the two
 LENGTH_LABELS = (
     "under half as long", "25 to 50 % shorter", "10 to 25 % shorter", "about as long",
     "10 to 25 % longer", "25 to 50 % longer", "over twice as long",
