@@ -75,7 +75,7 @@ class Spool:
     path: Path
     bands: Bands
     rows: list[RowFacts] = field(default_factory=list)
-    noticed: Counter[str] = field(default_factory=Counter)  # of them, and kept
+    noticed: Counter[str] = field(default_factory=Counter)  # in rows that passed their checks, copies included
     scrubbed: Counter[str] = field(default_factory=Counter)
 
     def fill(self, batches: Iterable[ReadBatch], handover: Handover) -> None:

@@ -68,7 +68,7 @@ def score_of(
     instance: str = "",
     lengths: tuple[int, int] = (100, 100),
     writers: tuple[str, str] = ("house/king", "house/challenger"),
-    history: int = 1000,
+    history: int | None = 1000,
 ) -> Score:
     """The settled score of one turn; `votes` of shape (judges, 2, 5), NaN for a vote that did not parse."""
     cast = []
@@ -83,7 +83,7 @@ def score_of(
         instance_id=instance or item,
         mode=settings.duel.mode,
         votes=cast,
-        lengths={"opponent": lengths[0], "challenger": lengths[1], "history": history},
+        lengths={"opponent": lengths[0], "challenger": lengths[1]} | ({} if history is None else {"history": history}),
         writers={"opponent": writers[0], "challenger": writers[1]},
         made_with={"challenger": "c", "candidates": item},
     )

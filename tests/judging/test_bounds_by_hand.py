@@ -136,8 +136,9 @@ def test_no_rows_give_a_bound_without_figures() -> None:
 
 
 def test_a_length_difference_is_a_share_of_the_longer_reply() -> None:
-    pairs = [(100, 150), (150, 100), (0, 0), (0, 10), (10, 0), (-1, 50), (50, -1)]
-    scores = [score(n, lengths={"opponent": one, "challenger": two}) for n, (one, two) in enumerate(pairs)]
+    pairs = [(100, 150), (150, 100), (0, 0), (0, 10), (10, 0)]
+    told = [{"opponent": one, "challenger": two} for one, two in pairs] + [{"challenger": 50}, {"opponent": 50}]
+    scores = [score(n, lengths=lengths) for n, lengths in enumerate(told)]
     found = bounds.length_difference(Columns.of(scores, ["a", "b"]))
     assert found.tolist() == pytest.approx([1 / 3, -1 / 3, 0.0, 1.0, -1.0, 0.0, 0.0])
 

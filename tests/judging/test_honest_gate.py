@@ -85,7 +85,7 @@ def with_missing(decline: float, seed: int, history: bool = True) -> tuple[list[
         values = np.where(draw.random((3, 2, 5)) < 0.5 + decline * (0.5 - length), 1.0, 0.0)
         truth.append(decline * (0.5 - length))
         values[draw.random(3) < 0.95 * length] = np.nan
-        kept = int(1000 + 9000 * length) if history else -1
+        kept = int(1000 + 9000 * length) if history else None
         scores.append(score_of(f"p_1_{turn}", values, DEFAULT, f"o__r{turn}-1", history=kept))
     return scores, float(np.mean(truth))
 
