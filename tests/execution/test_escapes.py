@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,8 @@ def build(root: Path) -> Iterator[World]:
     (root / "workspace" / ".env").write_text(f"CHUTES_API_KEY={MARK}\n")
     accepted: list[str] = []
     listeners = [socket.create_server(("0.0.0.0", 0)), socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)]
-    listeners[1].bind(f"\0duel-{os.getpid()}")
+    abstract = f"duel-{os.getpid()}-{time.monotonic_ns()}"
+    listeners[1].bind(f"\0{abstract}")
     listeners[2].bind(str(root / "socket"))
     (root / "socket").chmod(0o777)
     for listener in listeners:
@@ -154,7 +156,7 @@ def build(root: Path) -> Iterator[World]:
         {
             "port": listeners[0].getsockname()[1],
             "address": socket.gethostbyname(socket.gethostname()),
-            "abstract": f"duel-{os.getpid()}",
+            "abstract": abstract,
             "socket": root / "socket",
             "home": root / "home",
             "workspace": root / "workspace",
