@@ -21,9 +21,10 @@ _COUNTED = ("replies", "rejected", *_TOKENS, "cost", "unpriced_replies")
 _SUMS = ", ".join(f"COALESCE(SUM(json_extract(usage, '$.{name}')), 0)" for name in _TOKENS)
 _REPLIES = (
     f"SELECT stage, asked_model, COUNT(*), SUM(rejected != ''), {_SUMS}, "  # noqa: S608 - constants alone
-    "COALESCE(SUM(cost), 0.0), SUM(cost IS NULL), json_group_array(latency_s) FILTER (WHERE tries > 0), "
-    "json_group_array(provider) FROM replies GROUP BY stage, asked_model"
+    "COALESCE(SUM(cost), 0.0), SUM(cost IS NULL), json_group_array(latency_s) FILTER (WHERE tries > 0) "
+    "FROM replies GROUP BY stage, asked_model"
 )
+_PROVIDERS = "SELECT stage, asked_model, provider, COUNT(*) FROM replies GROUP BY stage, asked_model, provider"
 _FAULTS = "SELECT stage, asked_model, kind, calls, tokens_in, tokens_out, cost FROM faults ORDER BY kind"
 _PERCENTILES = {"latency_p50": 0.5, "latency_p90": 0.9, "latency_p99": 0.99}
 HEADINGS = (
@@ -37,11 +38,13 @@ def collect(ledger: Ledger) -> list[dict[str, Any]]:
     import orjson
 
     found: dict[tuple[str, str], dict[str, Any]] = {}
-    for stage, model, *counts, latencies, providers in ledger.query(_REPLIES):
+    for stage, model, *counts, latencies in ledger.query(_REPLIES):
         row = found[stage, model] = dict(zip(_COUNTED, counts, strict=True))
-        row |= {"failed_calls": {}, "providers": dict(sorted(Counter(orjson.loads(providers)).items()))}
+        row |= {"failed_calls": {}, "providers": {}}
         if taken := sorted(orjson.loads(latencies)):  # replies that came with batches have none
             row |= {name: taken[min(len(taken) - 1, int(part * len(taken)))] for name, part in _PERCENTILES.items()}
+    for stage, model, provider, count in ledger.query(_PROVIDERS):
+        found[stage, model]["providers"][provider] = count
     for stage, model, kind, calls, tokens_in, tokens_out, cost in ledger.query(_FAULTS):
         nothing = {**dict.fromkeys(_COUNTED, 0), "failed_calls": {}, "providers": {}}
         row = found.setdefault((stage, model), nothing)
