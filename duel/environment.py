@@ -9,6 +9,7 @@ from pathlib import Path
 from duel.errors import SettingsError
 
 # What the libraries underneath look up by themselves, so that a `.env` file must reach them too.
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)  # of a dataset or model of the Hub
 _READ_BY_LIBRARIES = re.compile(r"(?i)HF_\w+|(https?|all|no)_proxy|SSL_CERT_(FILE|DIR)")
 
 

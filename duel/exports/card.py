@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from duel.audit.contamination import Benchmarks
 from duel.audit.workspace_audit import ranked
+from duel.environment import HUB_ID
 from duel.errors import UserError
 from duel.exports import recipes
 from duel.exports.dataset import Export
 from duel.exports.example import Division, Handover
-from duel.exports.push import HUB_ID
 from duel.registry import OFFLINE
 from duel.settings import Settings
 from duel.workspace import Workspace

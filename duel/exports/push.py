@@ -1,13 +1,11 @@
 """Upload to the Hub: private by default, never over a repository without a yes, never the token in a message."""
 
-import re
 import sys
 from pathlib import Path
 
-from duel.environment import hub_token
+from duel.environment import HUB_ID, hub_token
 from duel.errors import SettingsError, UserError
 
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _HINTS = {
     401: "the token is not valid: make a new one with write access",
     403: "the token may not write there: it needs write access to this owner",

@@ -17,7 +17,7 @@ from duel.conversation import record_files, text_actions
 from duel.conversation.model import AgentCall, AgentReply, Lost, Session
 from duel.conversation.record_files import Hole, Record
 from duel.conversation.values import joined, parts, seconds, table, tables, text
-from duel.environment import expanded, hub_token
+from duel.environment import HUB_ID, expanded, hub_token
 from duel.errors import ItemError, SourceError
 from duel.registry import Registry
 from duel.sources.parquet_tables import hub_client, in_plain_words
@@ -35,7 +35,6 @@ _NOT_FREE = re.compile(r"(?i)(?:^|-)(?:nc|nd)(?:-|$)|^(?:other|unknown|openrail)
 _ALSO = "atif=atif_documents codeact=execute_tags swe-smith=function_tags toolace=python_calls dolci= sharegpt= toucan="
 ALIASES = dict(alias.split("=") for alias in _ALSO.split())
 _LAST = "messages"  # its rows are what other formats hold inside, so it is asked last
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass
@@ -200,7 +199,7 @@ def logs(places: list[str], split: str = "train", accept_license: bool = False) 
     for place in places or own:
         if expanded(place).exists():
             yield from find(expanded(place))
-        elif _HUB_ID.fullmatch(place) and not place.endswith(ENDINGS):
+        elif HUB_ID.fullmatch(place) and not place.endswith(ENDINGS):
             yield on_hub(place, split, accept_license)
         else:
             hint = "name a session log, a folder of them, or a dataset as owner/name"
