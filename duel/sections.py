@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat
 
+from duel import dimensions
 from duel.records import DIMENSIONS, RULE
 
 THINKING = ("Qwen/Qwen3-235B-A22B-Thinking-2507-TEE", "moonshotai/Kimi-K2.6-TEE")
@@ -22,8 +23,8 @@ def distinct(models: list[str]) -> list[str]:
 
 
 def _known_metrics(keys: list[str]) -> list[str]:
-    if not set(keys) <= {*DIMENSIONS} or len(set(keys)) != len(keys):
-        raise ValueError(f"must be distinct names out of {', '.join(DIMENSIONS)}")
+    if problem := dimensions.problem(keys):
+        raise ValueError(problem)
     return keys
 
 
@@ -172,6 +173,11 @@ class JudgeSection(Sampling):
     min_interval_s_per_model: float = Field(0.0, ge=0)
     rate_limits: dict[str, RateLimit] = {}
     fallback: Fallback | None = None
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """What judges are asked: the five, whether they count or not, and what else counts."""
+        return (*DIMENSIONS, *(name for name in self.metric_keys if name not in DIMENSIONS))
 
     @property
     def asked_models(self) -> list[str]:

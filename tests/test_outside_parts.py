@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from duel.offline import SAMPLE
+from duel.records import DIMENSIONS
+from duel.review import ballots
 from duel.workspace import Workspace
 from tests.conftest import Finished
 from tests.offline import watched
@@ -22,14 +25,16 @@ PARTS = {
     "session_reader": "diary = toys.diary",
     "audit_check": "no-sed = toys.no_sed:no_sed",
     "figure": "counted = toys.short_wins:counted",
+    "dimension": "restraint = toys.restraint:RESTRAINT",
     "judge": "shorter = toys.shorter:shorter",
     "executor": "paper = toys.paper:make",
+    "source": "lake = toys.lake:table",
     "reply_task": "one-line = toys.one_line:ONE_LINE",
 }
 
 
 @pytest.fixture
-def toys(tmp_path: Path) -> str:
+def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A folder with the installed distribution `toys`, for PYTHONPATH."""
     place = tmp_path / "site"
     about = place / "toys-1.0.dist-info"
@@ -37,6 +42,8 @@ def toys(tmp_path: Path) -> str:
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toys\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("\n".join(f"[duel.{kind}]\n{part}" for kind, part in PARTS.items()))
+    for name in [name for name in sys.modules if name.split(".")[0] == "toys"]:  # of the test before
+        monkeypatch.delitem(sys.modules, name)
     return str(place)
 
 
@@ -48,6 +55,19 @@ def test_an_export_format_from_outside_stands_in_the_help_and_writes_its_rows(
     program("export", "--workspace", tmp_path, "--offline", "--from", source, "--format", "shouting", PYTHONPATH=toys)
     row = orjson.loads((tmp_path / "export/shouting/train.jsonl").read_bytes().splitlines()[0])
     assert row["shouted"] == row["messages"][-1]["content"].upper()
+
+
+def test_turns_are_drawn_from_a_source_from_outside(program: Program, toys: str, tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    runs, pulls = (tmp_path / "lake" / name for name in ("runs", "pulls"))
+    for folder, file in ((runs, "trajectories.parquet"), (pulls, "pulls.parquet")):
+        folder.mkdir(parents=True)
+        shutil.copy(SAMPLE / file, folder)
+    asked = ("prompt", "--workspace", workspace, "--source", "lake:runs", "--pulls", "lake:pulls", "--n", 3)
+    done = program(*asked, code=0, PYTHONPATH=toys, LAKE=tmp_path / "lake")
+    assert "drawing 3 turns from lake/runs" in done.err
+    assert {prompt.source.dataset for *_, prompt in Workspace(workspace).prompts([])} == {"lake/runs"}
+    assert "no parquet file is there" in program(*asked, code=2).err
 
 
 def test_a_session_reader_from_outside_tells_its_files_from_others(program: Program, toys: str, tmp_path: Path) -> None:
@@ -91,6 +111,66 @@ def test_a_judge_from_outside_votes_beside_models_and_is_asked_of_no_endpoint(
     assert votes
     assert all(vote.parsed and not vote.usage for vote in votes)
     assert "rule:shorter" in Workspace(tmp_path).verdict().by_judge
+
+
+def test_a_dimension_from_outside_is_judged_beside_the_five_and_counts_as_they_do(
+    program: Program, script: Program, toys: str, tmp_path: Path
+) -> None:
+    keys = [*DIMENSIONS, "restraint"]
+    (tmp_path / "chain.toml").write_text(f"[sample]\nn = 8\n[judge]\nmetric_keys = {keys}\n".replace("'", '"'))
+    assert "must be distinct names out of correctness" in script("prompt", "--workspace", tmp_path, code=2).err
+    program("run", "--offline", "--workspace", tmp_path, code=0, PYTHONPATH=toys)
+    workspace = Workspace(tmp_path)
+    scores = [score for _, score in workspace.scores([]) if score.parsed]
+    assert scores
+    for score in scores:
+        said = [vote.on(keys) for vote in score.votes]
+        assert all(values is not None and len(values) == 6 for values in said)
+        assert list(score.metrics) == keys
+        assert score.score == pytest.approx(sum(map(float, score.metrics.values())) / 6)
+    verdict = workspace.verdict()
+    assert [(row.metric, row.counted) for row in verdict.metrics] == [(name, True) for name in keys]
+    assert all(list(judge.by_metric) == keys for judge in verdict.judges)
+    report = (tmp_path / "report/report.md").read_text()
+    assert "|efficiency|restraint|leak|" in report
+
+    program("review", "--workspace", tmp_path, "--offline", code=0, PYTHONPATH=toys)
+    people = [vote.on(keys) for vote in ballots.read_votes(workspace, [])]
+    assert people and None not in people
+
+    asked_again = program("validate", "--workspace", tmp_path, "--offline", "--plan", code=0, PYTHONPATH=toys)
+    assert "judge: 0 items, 0 calls" in asked_again.out
+
+
+def test_a_judge_is_asked_for_a_dimension_from_outside_in_its_own_words(
+    toys: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from duel import dimensions
+    from duel.judging import judge_replies, rubric
+    from duel.registry import Registry
+
+    monkeypatch.syspath_prepend(toys)
+    monkeypatch.setattr(rubric, "FURTHER", Registry[dimensions.Dimension]("dimension"))
+    keys = (*DIMENSIONS, "restraint")
+    plain, asked = rubric.instructions(DIMENSIONS), rubric.instructions(keys)
+    assert asked.startswith(plain) and "restraint: does the command leave alone what is not its business?" in asked
+    assert rubric.rubric_hash(keys) != rubric.rubric_hash()
+    assert rubric.verdict_schema(keys)["json_schema"]["schema"]["required"] == ["reason", *keys]
+    five = dict.fromkeys(DIMENSIONS, 1)
+    assert judge_replies.parse(str({**five, "Restraint": 2}).replace("'", '"'), keys).choices["restraint"] == 2
+    with pytest.raises(judge_replies.Unparsed, match="no verdict on restraint"):
+        judge_replies.parse(str(five).replace("'", '"'), keys)
+
+
+@pytest.mark.parametrize("name", ["reason", "judge", "Speed", "a b", "usage"])
+def test_a_dimension_cannot_be_called_like_a_field_of_a_vote(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from duel import dimensions
+    from duel.registry import Registry
+
+    known = Registry[dimensions.Dimension]("dimension")
+    known.add(name, dimensions.Dimension("?", "", ""))
+    monkeypatch.setattr(dimensions, "FURTHER", known)
+    assert "cannot be called" in dimensions.problem([*DIMENSIONS, name])
 
 
 def test_a_judge_from_outside_that_breaks_costs_its_votes_and_not_the_run() -> None:

@@ -23,6 +23,7 @@ SCRIPTS = sorted(path.name for path in ROOT.glob("*.py"))
 # only doors between rooms of the same floor.
 FLOORS = [
     {
+        "dimensions",
         "errors",
         "records",
         "sections",

@@ -15,11 +15,12 @@ from pathlib import PurePath
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from duel.judging import statistics
 from duel.judging.scoring import Columns, Flags, VoteTable
 from duel.judging.statistics import Clusters, Floats
-from duel.records import DIMENSIONS, Bound
+from duel.records import Bound
 from duel.records.record import Figures
 from duel.settings import Settings
 
@@ -69,7 +70,7 @@ class Bounds(Figures):
     strict: float | None = None
     t: float | None = None
     percentile: float | None = None
-    by_metric: list[float | None] = [None] * len(DIMENSIONS)
+    by_metric: dict[str, float | None] = Field(default_factory=dict)
     quantile: float | None = None  # how many standard errors the studentized bound lies under the mean
     other_units: Bound = Bound()
     length: Bound = Bound()
@@ -90,8 +91,8 @@ def measure(table: VoteTable, units: Units, other: Units, settings: Settings, le
     by_metric = table.standings.metrics[parsed] / 100 - 0.5
     together = Clusters.of(np.column_stack([deltas, by_metric, linear]), units.codes[parsed])
     boot = statistics.studentized(together, duel.bootstrap_resamples, duel.seed)
-    lower = boot.lower(level) if level > 0 else np.full(7, -np.inf)
-    missing, length = Bound(), {"margin": 200 * together.means()[6], "se": together.errors()[6], "lcb": lower[6]}
+    lower = boot.lower(level) if level > 0 else np.full(by_metric.shape[1] + 2, -np.inf)
+    missing, length = Bound(), {"margin": 200 * together.means()[-1], "se": together.errors()[-1], "lcb": lower[-1]}
     if not np.isfinite(table.votes[..., 0][table.due]).all():
         missing = bound(made_good(table), np.ones_like(parsed), units, settings, level)
     return Bounds(
@@ -101,7 +102,7 @@ def measure(table: VoteTable, units: Units, other: Units, settings: Settings, le
         strict=boot.lower(duel.alpha)[0],
         t=statistics.t_lower(total, level)[0] if level > 0 else None,
         percentile=statistics.percentile_lower(deltas, duel.gate_alpha, duel.bootstrap_resamples, duel.seed),
-        by_metric=lower[1:6].tolist(),
+        by_metric=dict(zip(settings.judge.dimensions, lower[1:-1].tolist(), strict=True)),
         quantile=(mean - lower[0]) / error if error > 0 else None,
         other_units=bound(table.deltas, parsed, other, settings, level),
         length=Bound(clusters=total.count, turns=len(deltas), slope=slope, **length),

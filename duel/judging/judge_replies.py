@@ -1,16 +1,16 @@
 """Reading a judge: the last complete verdict of what it wrote after its reasoning, or the reason why there is none.
 
-A verdict is a JSON object, fenced or not, with all five dimensions, each 1 (first shown), 2 (second shown) or 0 (draw).
-Judges spell these in their own ways; the tables below are the whole list of what is understood. What is not in them is
-no verdict: a guess would be a vote that nobody cast. Judges also quote shell in their reasons, which then are no JSON:
-where the choices stand side by side in one object, they are read all the same.
+A verdict is a JSON object, fenced or not, with all dimensions that were asked, each 1 (first shown), 2 (second shown)
+or 0 (draw). Judges spell these in their own ways; the tables below are the whole list of what is understood. What is
+not in them is no verdict: a guess would be a vote that nobody cast. Judges also quote shell in their reasons, which
+then are no JSON: where the choices stand side by side in one object, they are read all the same.
 """
 
 import contextlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -87,16 +87,23 @@ class Choices(NamedTuple):
         return {name: 0.5 if c == 0 else float(c == challenger) for name, c in self.choices.items()}
 
 
+class _Asked(NamedTuple):
+    """The dimensions that were asked, and how judges spell them."""
+
+    names: Sequence[str]
+    spelled: Mapping[str, str]
+
+
 class _Found:
     """One object of a reply, from `start` to `end`; `whole` if it is JSON."""
 
-    def __init__(self, start: int, end: int, members: Mapping[str, Any], whole: bool = True) -> None:
+    def __init__(self, start: int, end: int, members: Mapping[str, Any], asked: _Asked, whole: bool = True) -> None:
         self.start, self.end, self.members, self.whole = start, end, members, whole
-        told = ((_DIMENSION_OF.get(_plain(key)), value) for key, value in members.items())
+        told = ((asked.spelled.get(_plain(key)), value) for key, value in members.items())
         # What it says of each dimension: (the value, the choice that it is or None).
         self.said = [(name, value, _choice(value)) for name, value in told if name]
         self.named = {name: choice for name, _, choice in self.said}  # its last word where it names one twice
-        self.missing = [name for name in DIMENSIONS if name not in self.named]
+        self.missing = [name for name in asked.names if name not in self.named]
 
 
 def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -110,8 +117,8 @@ def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_members)  # judges write raw newlines into their reasons
 
 
-def parse(content: str) -> Choices:
-    """The last complete verdict in `content`. Raises Unparsed. The work is linear in the length of `content`."""
+def parse(content: str, dimensions: Sequence[str] = DIMENSIONS) -> Choices:
+    """The last verdict in `content` on all `dimensions`. Raises Unparsed. The work is linear in the text's length."""
     if content.lstrip().startswith('"'):  # a verdict that came as a JSON string, its quotes escaped
         with contextlib.suppress(ValueError, RecursionError):
             inner = json.loads(content)
@@ -120,7 +127,8 @@ def parse(content: str) -> Choices:
         raise Unparsed("empty", "the judge wrote nothing")
     ends = [match.end() for match in _REASONING_END.finditer(content)]
     unclosed = not ends and _REASONING_START.match(content) is not None
-    problem, objects = Unparsed("no-json", "no JSON object"), _objects(content)
+    asked = _Asked(dimensions, _DIMENSION_OF | {_plain(name): name for name in dimensions})
+    problem, objects = Unparsed("no-json", "no JSON object"), _objects(content, asked)
     for found in objects:
         if not found.missing:
             if unclosed or any(found.end <= place for place in ends):
@@ -132,7 +140,7 @@ def parse(content: str) -> Choices:
     raise problem
 
 
-def _objects(content: str) -> Iterator[_Found]:
+def _objects(content: str, asked: _Asked) -> Iterator[_Found]:
     """The objects of a reply, the last one first. Raises Unparsed (`too-tangled`) where that would take too long."""
     work = WORK
     for start in [match.start() for match in _OBJECT_START.finditer(content)][::-1]:
@@ -149,8 +157,8 @@ def _objects(content: str) -> Iterator[_Found]:
         if work < 0:
             raise Unparsed("too-tangled", "too many nested or broken objects")
         if isinstance(found, dict):
-            yield _Found(start, start + looked, found)
-        elif (broken := _choices_side_by_side(piece, start)) is not None:
+            yield _Found(start, start + looked, found, asked)
+        elif (broken := _choices_side_by_side(piece, start, asked)) is not None:
             yield broken
 
 
@@ -177,17 +185,17 @@ def _meant(content: str, found: _Found, objects: Iterator[_Found], after: int) -
     return found
 
 
-def _choices_side_by_side(piece: str, start: int) -> _Found | None:
+def _choices_side_by_side(piece: str, start: int, asked: _Asked) -> _Found | None:
     """An object that is no JSON, whose choices stand together, before or behind a reason that nobody can mistake.
 
     Which of several runs of choices is meant nobody can say, unless the first stands where the object begins.
     """
     runs: list[list[re.Match[str]]] = []
-    for match in (one for one in _MEMBER.finditer(piece) if _plain(one[1]) in _DIMENSION_OF):
+    for match in (one for one in _MEMBER.finditer(piece) if _plain(one[1]) in asked.spelled):
         if not runs or not _BETWEEN.fullmatch(piece, runs[-1][-1].end(), match.start()):
             runs.append([])
         runs[-1].append(match)
-    for run in (run for run in runs if len(run) >= len(DIMENSIONS)):
+    for run in (run for run in runs if len(run) >= len(asked.names)):
         before, end = piece[: run[0].start()], run[-1].end()
         bare = _BARE_BEFORE.match(before)
         behind = _REASON_AFTER.match(piece, _BETWEEN.match(piece, end).end())  # type: ignore[union-attr]
@@ -199,7 +207,7 @@ def _choices_side_by_side(piece: str, start: int) -> _Found | None:
             members |= dict.fromkeys((other[1] for other in others), ...)
         reason = before.partition(":")[2] if ":" in before else piece[behind.end() :]
         members.setdefault("reason", reason.strip(" \n\"'“”,}"))
-        return _Found(start, start + behind.end(), members, whole=False)
+        return _Found(start, start + behind.end(), members, asked, whole=False)
     return None
 
 

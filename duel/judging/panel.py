@@ -65,7 +65,7 @@ class Panel:
         asked |= {"thinking_models": sorted(set(judge.thinking_models) & set(judge.models)), "mode": self.mode}
         asked |= {"tokens": [judge.thinking_max_tokens, judge.score_max_tokens, judge.max_tokens]}
         asked |= {"parameters": judge.parameters} if judge.parameters else {}
-        return {"rubric": rubric.rubric_hash(), "panel": short_hash(asked)}
+        return {"rubric": rubric.rubric_hash(judge.dimensions), "panel": short_hash(asked)}
 
     def open_turns(self, answers: Iterable[tuple[Path, Answer]]) -> Iterator[OpenPair]:
         """A job for every pair whose votes are not all there, made with the present settings."""
@@ -75,7 +75,7 @@ class Panel:
             if pair is None:
                 continue
             self.candidates[pair.item] = content = rubric.fingerprint(pair)
-            self.rubrics[pair.item] = rubric.rubric_hash(pair.has_evidence)
+            self.rubrics[pair.item] = rubric.rubric_hash(self.settings.judge.dimensions, pair.has_evidence)
             met[content] += 1
             kept = None if self.stage.again else self.kept(pair.item)
             if kept is not None and not self.wanted(pair.item, [vote for vote in kept.votes if vote.parsed]):
@@ -108,7 +108,7 @@ class Panel:
         `seen` False: no answer came by, so nothing can be said of the candidates.
         """
         told = score.made_with.get("rubric", "")
-        present = self.rubrics.get(item) or rubric.rubric_hash("+" in told)
+        present = self.rubrics.get(item) or rubric.rubric_hash(self.settings.judge.dimensions, "+" in told)
         checks = {
             f"mode-{score.mode}": score.mode == self.mode,
             "other-rubric": told == present,
@@ -190,7 +190,8 @@ class OpenPair:
         made = {candidate.id: candidate.made.model for candidate in answer.candidates if candidate.made}
         lengths = {"opponent": len(pair.opponent), "challenger": len(pair.challenger)}
         lengths |= {"history": sum(len(message.content) for message in pair.history)}
-        prints = {"rubric": rubric.rubric_hash(pair.has_evidence), "candidates": rubric.fingerprint(pair)}
+        asked = rubric.rubric_hash(panel.settings.judge.dimensions, pair.has_evidence)
+        prints = {"rubric": asked, "candidates": rubric.fingerprint(pair)}
         return Score(
             file=pair.item,
             instance_id=answer.instance_id,
@@ -210,16 +211,16 @@ class OpenPair:
 
         Where both commands did the same, correctness is a draw; `said` keeps what the judge said of it.
         """
-        judge, order = key
+        (judge, order), dimensions = key, self.panel.settings.judge.dimensions
         vote = before or Vote(judge=judge, order=order)
         if judge in self.panel.rules:
-            vote = attempt(judge, self.panel.rules[judge], self.pair, order)
+            vote = attempt(judge, self.panel.rules[judge], self.pair, order, dimensions)
         else:
             for number in range(vote.asked, vote.asked + 1 + self.panel.settings.duel.rescore_passes):
                 try:
-                    reply = await ask(rubric.asking(self.questions[key], number))
+                    reply = await ask(rubric.asking(self.questions[key], number, dimensions))
                     vote = counted(vote, reply)
-                    found = judge_replies.parse(reply.text)
+                    found = judge_replies.parse(reply.text, dimensions)
                 except judge_replies.Unparsed as error:
                     ask.reject(reply, f"unparsed: {error.reason}")
                     vote = vote.model_copy(update={"error": f"unparsed: {error.reason}: {error.what}"})
@@ -242,20 +243,24 @@ def counted(vote: Vote, reply: Reply) -> Vote:
     return vote.model_copy(update={"usage": usage, "cost": cost, "model": reply.model, "asked": vote.asked + 1})
 
 
-def cast_vote(name: str, judge: PairJudge, pair: JudgedPair, order: Order) -> Vote:
+def cast_vote(
+    name: str, judge: PairJudge, pair: JudgedPair, order: Order, dimensions: Sequence[str] = DIMENSIONS
+) -> Vote:
     """The vote of one function on one pair in one order. Raises ValueError for anything but 0, 1 and 2."""
     king_first = order == "king_first"
     said = judge(pair.history, *((pair.opponent, pair.challenger)[:: 1 if king_first else -1]))
-    choices = dict.fromkeys(DIMENSIONS, said) if isinstance(said, int) else dict(said)
-    if choices.keys() != set(DIMENSIONS) or not set(choices.values()) <= {0, 1, 2}:
-        raise ValueError(f"the judge {name} must give 0, 1 or 2, or one of them for each of {', '.join(DIMENSIONS)}")
+    choices = dict.fromkeys(dimensions, said) if isinstance(said, int) else dict(said)
+    if choices.keys() != set(dimensions) or not set(choices.values()) <= {0, 1, 2}:
+        raise ValueError(f"the judge {name} must give 0, 1 or 2, or one of them for each of {', '.join(dimensions)}")
     return Vote(judge=name, order=order, asked=1, **judge_replies.Choices(choices).for_challenger(order))
 
 
-def attempt(name: str, judge: PairJudge, pair: JudgedPair, order: Order) -> Vote:
+def attempt(
+    name: str, judge: PairJudge, pair: JudgedPair, order: Order, dimensions: Sequence[str] = DIMENSIONS
+) -> Vote:
     """As `cast_vote`; whatever the function raises is the vote's error, so that one bad rule ends no run."""
     try:
-        return cast_vote(name, judge, pair, order)
+        return cast_vote(name, judge, pair, order, dimensions)
     except Exception as error:
         return Vote(judge=name, order=order, error=f"rule-failed: {type(error).__name__}: {error}"[:300])
 
@@ -277,7 +282,8 @@ def judge(
         if not isinstance(answer, Answer):
             answer = Answer(instance_id=name, king=answer[0], challenger=answer[1], messages=asked)
         pair = rubric.pair_of(name, answer, mode, settings.judge.observed)
-        votes = [cast_vote(judge, judges[judge], pair, order) for judge, order in owed_votes(name, settings)]
+        owed, on = owed_votes(name, settings), settings.judge.dimensions
+        votes = [cast_vote(judge, judges[judge], pair, order, on) for judge, order in owed]
         lengths = {"opponent": len(pair.opponent), "challenger": len(pair.challenger)}
         score = Score(file=name, instance_id=answer.instance_id, mode=mode, votes=votes, lengths=lengths)
         scores.append(settle(score, settings))
@@ -291,7 +297,9 @@ def verdict(scores: Sequence[Score], settings: Settings | None = None) -> Verdic
 
     judges = dict.fromkeys(vote.judge for score in scores for vote in score.votes)
     chosen = panel_of(judges, settings)
-    return gate.decide(gate.Case(Columns.of(scores, chosen.judge.models), chosen, chosen.duel.mode))
+    return gate.decide(
+        gate.Case(Columns.of(scores, chosen.judge.models, chosen.judge.dimensions), chosen, chosen.duel.mode)
+    )
 
 
 def panel_of(judges: Mapping[str, Any], settings: Settings | None = None) -> Settings:

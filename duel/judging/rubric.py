@@ -14,6 +14,7 @@ import orjson
 
 from duel import fence, prompts
 from duel.calls.request import Request
+from duel.dimensions import FURTHER
 from duel.history import estimate_tokens, fit, history_tokens
 from duel.records import DIMENSIONS, Answer, Message, Observed, Order, Side, Vote
 from duel.records.executed import cut, same
@@ -29,11 +30,6 @@ REPLY_SHARE = 4
 PRINTED, CHANGED = 1500, 3000
 # Facts about a reply. For any other reason (no repository, a broken sandbox) a side would look worse than it is.
 OWN_FAULT = frozenset({"no-command", "several-blocks", "not-a-command"})
-_CHOICES: dict[str, Any] = {name: {"type": "integer", "enum": [1, 2, 0]} for name in DIMENSIONS}
-_OBJECT = {"type": "object", "properties": {"reason": {"type": "string"}, **_CHOICES}, "additionalProperties": False}
-_STRICT = {"name": "verdict", "strict": True, "schema": _OBJECT | {"required": ["reason", *DIMENSIONS]}}
-VERDICT_SCHEMA: dict[str, Any] = {"type": "json_schema", "json_schema": _STRICT}
-
 Key = tuple[str, Order]  # (judge, order): which vote of a pair
 
 
@@ -111,9 +107,26 @@ def short_hash(value: Any) -> str:
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
-def rubric_hash(evidence: bool = False) -> str:
+def verdict_schema(dimensions: Sequence[str] = DIMENSIONS) -> dict[str, Any]:
+    """The form of a verdict, for endpoints that hold a reply to one (`response_format`)."""
+    choices: dict[str, Any] = {name: {"type": "integer", "enum": [1, 2, 0]} for name in dimensions}
+    properties = {"reason": {"type": "string"}, **choices}
+    form = {"type": "object", "properties": properties, "additionalProperties": False, "required": [*properties]}
+    return {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": form}}
+
+
+def instructions(dimensions: Sequence[str]) -> str:
+    """The rubric: the five dimensions, and behind them a paragraph for each further one."""
+    told, further = prompts.load("rubric_dimension"), ((name, FURTHER[name]) for name in dimensions[len(DIMENSIONS) :])
+    paragraphs = [told.render(name=name, ask=one.ask, high=one.high, low=one.low) for name, one in further]
+    return "\n".join([prompts.load("rubric").render(), *paragraphs])
+
+
+def rubric_hash(dimensions: Sequence[str] = DIMENSIONS, evidence: bool = False) -> str:
     """What identifies the rubric: its text and the layout around it; behind a "+" what is said of evidence."""
     plain = f"{prompts.load('rubric').hash}-{LAYOUT}"
+    if len(dimensions) > len(DIMENSIONS):
+        plain = f"{short_hash(instructions(dimensions))}-{LAYOUT}"
     return f"{plain}+{prompts.load('rubric_observed').hash}" if evidence else plain
 
 
@@ -138,7 +151,7 @@ def requests(
             max_tokens=chosen.thinking_max_tokens if judge in chosen.thinking_models else budget,
             temperature=chosen.temperature,
             parameters=chosen.parameters,
-            response_format=VERDICT_SCHEMA if chosen.structured_output else None,
+            response_format=verdict_schema(chosen.dimensions) if chosen.structured_output else None,
             occurrence=2 * twins + (place if same else 0),
         )
         for place, (order, messages) in enumerate(shown.items())
@@ -158,9 +171,11 @@ def orders(item: str, settings: Settings) -> tuple[Order, ...]:
     return {"both": both, "king_first": both[:1]}.get(settings.judge.orders, both[odd : odd + 1])
 
 
-def asking(question: Request, attempt: int) -> Request:
+def asking(question: Request, attempt: int, dimensions: Sequence[str] = DIMENSIONS) -> Request:
     """`question`, or a repeated asking of it, which reminds of the form: the same words would bring the same reply."""
-    return question.again(attempt, prompts.load("verdict_again").text) if attempt else question
+    further = "".join(f', "{name}": 1|2|0' for name in dimensions[len(DIMENSIONS) :])
+    form = prompts.load("verdict_again").text.replace("}", further + "}")
+    return question.again(attempt, form) if attempt else question
 
 
 def _messages(pair: JudgedPair, order: Order, settings: Settings, secret: bytes) -> list[dict[str, str]]:
@@ -180,7 +195,7 @@ def _messages(pair: JudgedPair, order: Order, settings: Settings, secret: bytes)
         if pair.has_evidence:
             parts.append(fence.fence(f"OBSERVED {number}", visible(observed), mark))
     addition = f"\n{prompts.load('rubric_observed').render()}" if pair.has_evidence else ""
-    system = prompts.load("rubric").render() + addition
+    system = instructions(settings.judge.dimensions) + addition
     return [{"role": "system", "content": system}, {"role": "user", "content": "\n\n".join(parts)}]
 
 
@@ -244,5 +259,6 @@ def stopped(item: str, votes: Sequence[Vote], settings: Settings) -> bool:
 
 
 def vote_points(vote: Vote, settings: Settings) -> float:
-    keys = settings.judge.metric_keys
-    return 100 * float(sum(getattr(vote, name) for name in keys)) / len(keys)
+    asked, keys = settings.judge.dimensions, settings.judge.metric_keys
+    said = dict(zip(asked, vote.on(asked) or [0.0] * len(asked), strict=True))
+    return 100 * sum(said[name] for name in keys) / len(keys)

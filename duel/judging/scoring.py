@@ -36,12 +36,12 @@ LENGTHS = ("opponent", "challenger", "history")
 
 @dataclass(frozen=True)
 class Columns:
-    """T turns, J judges, the two orders, five dimensions. A row is what one `Score` record holds."""
+    """T turns, J judges, the two orders, D dimensions. A row is what one `Score` record holds."""
 
     judges: tuple[str, ...]
     files: Objects
     instances: Objects
-    votes: NDArray[np.uint8]  # (T, J, 2, 5): twice the value from the challenger's side, or MISSING
+    votes: NDArray[np.uint8]  # (T, J, 2, D): twice the value from the challenger's side, or MISSING
     asked: NDArray[np.int32]  # (T, J, 2): replies that the vote took; -1 where it was not asked
     tokens: NDArray[np.int64]  # (T, J, 4), in the order of TOKENS
     cost: Floats  # (T, J): dollars, NaN where no price is known
@@ -58,16 +58,16 @@ class Columns:
         return len(self.files)
 
     @classmethod
-    def of(cls, scores: Iterable[Score], judges: Sequence[str]) -> Columns:
+    def of(cls, scores: Iterable[Score], judges: Sequence[str], dimensions: Sequence[str] = DIMENSIONS) -> Columns:
         """The columns of `scores`, of which only a few are in memory at a time."""
         left = iter(scores)
-        parts = [cls._of_few(few, judges) for few in iter(lambda: list(islice(left, AT_ONCE)), [])]
-        return cls.stacked(cls._of_few([], judges), *parts)
+        parts = [cls._of_few(few, judges, dimensions) for few in iter(lambda: list(islice(left, AT_ONCE)), [])]
+        return cls.stacked(cls._of_few([], judges, dimensions), *parts)
 
     @classmethod
-    def _of_few(cls, scores: Sequence[Score], judges: Sequence[str]) -> Columns:
+    def _of_few(cls, scores: Sequence[Score], judges: Sequence[str], dimensions: Sequence[str]) -> Columns:
         size, panel, place_of = len(scores), len(judges), {judge: place for place, judge in enumerate(judges)}
-        votes = np.full((size, panel, 2, len(DIMENSIONS)), MISSING, dtype=np.uint8)
+        votes = np.full((size, panel, 2, len(dimensions)), MISSING, dtype=np.uint8)
         asked = np.full((size, panel, 2), -1, dtype=np.int32)
         tokens = np.zeros((size, panel, len(TOKENS)), dtype=np.int64)
         cost = np.full((size, panel), np.nan)
@@ -84,7 +84,7 @@ class Columns:
                 tokens[row, place] += [one if isinstance(one, int) and 0 <= one < MOST_TOKENS else 0 for one in told]
                 if vote.cost is not None:
                     cost[row, place] = vote.cost + np.nan_to_num(cost[row, place])
-                if values := vote.values:
+                if values := vote.on(dimensions):
                     votes[row, place, order] = [round(2 * value) for value in values]
                 if vote.error:
                     # `unparsed: no-json: …` -> `unparsed: no-json`; `http-500: …` -> `http-500`
@@ -118,7 +118,7 @@ class Columns:
 
     @property
     def values(self) -> Floats:
-        """(T, J, 2, 5): 0, 0.5 or 1 from the challenger's side, NaN where there is no vote."""
+        """(T, J, 2, D): 0, 0.5 or 1 from the challenger's side, NaN where there is no vote."""
         return np.where(self.votes == MISSING, np.nan, self.votes / 2)
 
     def digest(self) -> str:
@@ -144,11 +144,11 @@ def objects(values: Iterable[Any]) -> Objects:
 class Standings:
     """What the votes on T turns by J judges add up to; NaN where a judge does not count or a turn is not parsed."""
 
-    values: Floats  # (T, J, 5): a judge's dimensions, the mean over its orders
+    values: Floats  # (T, J, D): a judge's dimensions, the mean over its orders
     flipped: Flags  # (T, J): the judge preferred one side in one order and the other side in the other
     parsed: Flags  # (T,): a quorum of judges counts
     scores: Floats  # (T,): points
-    metrics: Floats  # (T, 5): points
+    metrics: Floats  # (T, D): points
 
     @property
     def counts(self) -> Flags:
@@ -164,7 +164,7 @@ def owed(files: Iterable[str], settings: Settings) -> Flags:
 
 
 def add_up(votes: Floats, due: Flags, keys: NDArray[np.intp], quorum: int) -> Standings:
-    """Add up `votes`, (T, J, 2, 5) with NaN for none; `due`, (T, J, 2), are those owed, `keys` places in DIMENSIONS.
+    """Add up `votes`, (T, J, 2, D) with NaN for none; `due`, (T, J, 2), are those owed, `keys` which dimensions count.
 
     Sums are of exact halves and each figure is one division: a score of 80 is 80.0, not 79.99999999999999.
     """
@@ -185,14 +185,14 @@ def add_up(votes: Floats, due: Flags, keys: NDArray[np.intp], quorum: int) -> St
 
 
 def counted_keys(settings: Settings) -> NDArray[np.intp]:
-    """Places in DIMENSIONS of those that count towards the score."""
-    return np.array([DIMENSIONS.index(name) for name in settings.judge.metric_keys])
+    """Which of the dimensions that are asked count towards the score, by their places."""
+    return np.array([settings.judge.dimensions.index(name) for name in settings.judge.metric_keys])
 
 
 def settle(score: Score, settings: Settings) -> Score:
     """`score` with everything that follows from its votes recomputed."""
-    judges = settings.judge.models
-    found = VoteTable(Columns.of([score], judges), settings).standings
+    judges, dimensions = settings.judge.models, settings.judge.dimensions
+    found = VoteTable(Columns.of([score], judges, dimensions), settings).standings
     told, halted, points = [vote for vote in score.votes if vote.parsed], False, None
     if found.parsed[0]:
         points = float(found.scores[0])
@@ -210,7 +210,7 @@ def settle(score: Score, settings: Settings) -> Score:
             "parsed": points is not None,
             "score": points,
             "delta": None if points is None else points / 100 - 0.5,
-            "metrics": {name: None if points is None else one for name, one in zip(DIMENSIONS, metrics, strict=True)},
+            "metrics": {name: None if points is None else one for name, one in zip(dimensions, metrics, strict=True)},
             "flips": int(found.flipped[0].sum()),
             "stopped": halted,
             "reason": reason,
@@ -221,7 +221,7 @@ def settle(score: Score, settings: Settings) -> Score:
 class VoteTable:
     """The votes of all turns with what they add up to, from which every figure of the verdict is computed.
 
-    T turns, J judges, the two orders, five dimensions. Values are from the challenger's side, 0, 0.5 or 1. `screened`:
+    T turns, J judges, the two orders, D dimensions. Values are from the challenger's side, 0, 0.5 or 1. `screened`:
     the votes of round one alone, one a turn, drawn without regard to the turn.
     """
 
@@ -235,7 +235,7 @@ class VoteTable:
             votes = np.where(due[..., None], votes, np.nan)
         else:
             due[:] = owed(columns.files, settings)[:, None, :]
-        self.votes = votes  # (T, J, 2, 5), NaN where there is no vote
+        self.votes = votes  # (T, J, 2, D), NaN where there is no vote
         self.due = due  # (T, J, 2): the votes that are owed
         self.standings = add_up(votes, due, self.keys, 1 if screened else settings.quorum)
         self.judges, self.parsed = columns.judges, self.standings.parsed
@@ -247,7 +247,7 @@ class VoteTable:
 
     @cached_property
     def values(self) -> Floats:
-        """(T, J, 5): a judge's dimensions, NaN where it does not count or the turn is not parsed."""
+        """(T, J, D): a judge's dimensions, NaN where it does not count or the turn is not parsed."""
         return np.where(self.counts[..., None], self.standings.values, np.nan)
 
     @cached_property
@@ -267,7 +267,7 @@ class VoteTable:
 
     @cached_property
     def by_judge_and_metric(self) -> Floats:
-        """(J, 5): the mean over the parsed turns for which the judge counts, NaN where it counts for none."""
+        """(J, D): the mean over the parsed turns for which the judge counts, NaN where it counts for none."""
         return mean(self.values, axis=0)
 
     def challenger_score(self) -> float:

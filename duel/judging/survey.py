@@ -149,6 +149,7 @@ def of_contest(panel: Panel, contest: Contest) -> Panel:
 def case_of(panel: Panel, survey: Survey) -> Case:
     """Everything that the gate looks at, in columns. Raises UserError where nothing was judged."""
     stage, judges = panel.stage, panel.settings.judge.models
+    dimensions = panel.settings.judge.dimensions
     confirmed: dict[str, float] = {}
     halted: list[Score] = []
 
@@ -160,7 +161,7 @@ def case_of(panel: Panel, survey: Survey) -> Case:
                 halted.append(score.model_copy(update={"votes": []}))
             yield score
 
-    every = Columns.of(noted(), judges)
+    every = Columns.of(noted(), judges, dimensions)
     out = np.array([file in survey.kept_out for file in every.files], dtype=bool)
     reasons = left_out(panel, every.files)
     if not len(every) and (reasons or not survey.kept_out):
@@ -180,8 +181,8 @@ def case_of(panel: Panel, survey: Survey) -> Case:
         settings=panel.settings,
         mode=panel.mode,
         made_with=panel.made_with,
-        noise=Columns.of(noise, judges) if noise else None,
-        canary=Columns.of(canary, judges) if canary else None,
+        noise=Columns.of(noise, judges, dimensions) if noise else None,
+        canary=Columns.of(canary, judges, dimensions) if canary else None,
         attacks=[score.pair.challenger.removeprefix("rule:") for score in canary],
         ineligible=every.where(out) if out.any() else None,
         kept_out=survey.kept_out,

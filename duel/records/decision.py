@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from duel.records.record import Figures, Record
+from duel.records.record import DIMENSION, DIMENSIONS, Figures, Record
 from duel.records.votes import People
 
 Decision = Literal["accepted", "rejected", "undecided"]
@@ -302,3 +302,9 @@ class Verdict(Figures, Record):
     def opponent_name(self) -> str:
         """What the challenger was judged against, in words."""
         return "reference" if self.opponent == "assistant" or self.mode == 1 else "king"
+
+    @property
+    def dimensions(self) -> tuple[str, ...]:
+        """What was judged: the five, and those that were asked beside them."""
+        further = (row.metric for row in self.metrics if DIMENSION.fullmatch(row.metric))
+        return tuple(dict.fromkeys([*DIMENSIONS, *further]))

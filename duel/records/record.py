@@ -1,5 +1,6 @@
 """What every record on disk has in common: typed fields, a format tag, and unknown keys that survive a round trip."""
 
+import re
 from math import isfinite
 from typing import Any, Literal, Self
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from duel.errors import ItemError
 
 DIMENSIONS = ("correctness", "grounding", "progress", "protocol", "efficiency")
+DIMENSION = re.compile(r"[a-z]{3,20}")  # what a further one may be called
 
 RULE = "rule:"  # How a judge's name begins that is a function and no model
 

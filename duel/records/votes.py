@@ -1,6 +1,7 @@
 """What judges and people say of pairs of candidates: their votes, which are facts, and the figures that follow."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -33,6 +34,12 @@ class Preference(Part):
         """The five dimensions; None where one is missing (what did not parse, or a skip)."""
         found = [getattr(self, name) for name in DIMENSIONS]
         return None if None in found else found
+
+    def on(self, dimensions: Sequence[str]) -> list[float] | None:
+        """`values` and what was said on `dimensions` behind the five; None where one is missing."""
+        found, further = self.values, [getattr(self, name, None) for name in dimensions[len(DIMENSIONS) :]]
+        said = [float(one) for one in further if isinstance(one, int | float) and 0 <= one <= 1]
+        return None if found is None or len(said) < len(further) else found + said
 
 
 class Vote(Preference):

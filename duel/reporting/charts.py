@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
-from duel.records import DIMENSIONS, Verdict
+from duel.records import Verdict
 from duel.reporting import page_file
 from duel.reporting.report_sections import confidence, units
 from duel.reporting.tally import LENGTH_BINS, SCORE_BIN, SCORE_BINS, SourceCounts, Tally
@@ -229,13 +229,13 @@ def metrics(verdict: Verdict) -> Drawing | None:
     if not judges:
         return None
     chart = Drawing("Dimensions by judge", "mean score, 0 to 100, 50 is a tie", WIDTH, 40 + 44 * len(judges))
-    width = WIDTH / len(DIMENSIONS)
-    for column, name in enumerate(DIMENSIONS):
+    width = WIDTH / len(verdict.dimensions)
+    for column, name in enumerate(verdict.dimensions):
         chart.text((column + 0.5) * width, 14, name, "small muted middle")
     for row, judge in enumerate(judges):
         y = 26 + 44 * row
         chart.text(2, y + 10, shorten(judge.judge, int(WIDTH / SMALL_LETTER)), "small")
-        for column, name in enumerate(DIMENSIONS):
+        for column, name in enumerate(verdict.dimensions):
             value = judge.by_metric.get(name)
             if value is None:
                 continue

@@ -12,7 +12,7 @@ from duel import placement, turn
 from duel.bookkeeping import Stage
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.records import DIMENSIONS, Answer, Bucket, Commit, Score, Side, Verdict
+from duel.records import Answer, Bucket, Commit, Score, Side, Verdict
 from duel.refining.rewrites import RefiningPanels, Trial, lineage
 from duel.reporting.wording import shorten
 from duel.settings import Settings
@@ -37,7 +37,7 @@ class ListedTurn:
     license: str
     position: int  # which assistant turn of its trajectory it is, 1-based; 0 where that is not recorded
     score: float | None
-    metrics: list[float | None]  # in the order of `DIMENSIONS`
+    metrics: dict[str, float | None]  # by dimension
     flips: int
     leaking: bool | None  # None: not checked
     bucket: Bucket | None
@@ -142,7 +142,7 @@ class Reader:
             license=audited if audited is not None else commit.license if commit else "",
             position=answer.turn,
             score=value,
-            metrics=[score.metrics.get(name) for name in DIMENSIONS],
+            metrics={name: score.metrics.get(name) for name in self.verdict.dimensions},
             flips=score.flips,
             leaking=audit.leaking if audit else None,
             bucket=placed.bucket,

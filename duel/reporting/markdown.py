@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from duel.records import DIMENSIONS, Verdict
+from duel.records import Verdict
 from duel.reporting.charts import Drawing
 from duel.reporting.listed_turns import ListedTurn
 from duel.reporting.report_sections import gates
@@ -117,8 +117,9 @@ def turn_table(listed: Listed) -> str:
 
 def _rows(turns: Sequence[ListedTurn]) -> str:
     """Head and rows, not padded: there may be hundreds."""
-    names = ("score", "file", "issue", "bucket", "action style", *DIMENSIONS, "leak", "flips")
-    lines = [f"|{'|'.join(names)}|", f"|--:|---|---|---|---|{'--:|' * len(DIMENSIONS)}---|--:|"]
+    dimensions = [*turns[0].metrics] if turns else []
+    names = ("score", "file", "issue", "bucket", "action style", *dimensions, "leak", "flips")
+    lines = [f"|{'|'.join(names)}|", f"|--:|---|---|---|---|{'--:|' * len(dimensions)}---|--:|"]
     for turn in turns:
         cells = (
             score(turn.score) if turn.score is not None else "–",
@@ -126,7 +127,7 @@ def _rows(turns: Sequence[ListedTurn]) -> str:
             code(turn.title, 60),
             turn.bucket or code(turn.reason),
             code(turn.style, 24),
-            *("–" if value is None else f"{value:.0f}" for value in turn.metrics),
+            *("–" if value is None else f"{value:.0f}" for value in turn.metrics.values()),
             {None: "not checked", True: "**leak**", False: "no"}[turn.leaking],
             str(turn.flips),
         )

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from duel.records import DIMENSIONS, Answer, Leak, Side, Verdict
+from duel.records import Answer, Leak, Side, Verdict
 from duel.reporting import page_file
 from duel.reporting.charts import Drawing, page_colours
 from duel.reporting.listed_turns import Judged, ListedTurn, issue_of
@@ -135,8 +135,8 @@ def columns(turns: Sequence[ListedTurn]) -> dict[str, Any]:
         table[name] = [getattr(turn, name) for turn in turns]
     table["why"] = [shorten(turn.why, REASON_CHARACTERS) for turn in turns]
     table["theirs"], table["ours"] = ([turn.commands[side] for turn in turns] for side in (0, 1))
-    for place, metric in enumerate(DIMENSIONS):
-        table[metric] = [rounded(turn.metrics[place]) for turn in turns]
+    for name in turns[0].metrics if turns else ():
+        table[f"metric {name}"] = [rounded(turn.metrics[name]) for turn in turns]
     table["length"] = [rounded(turn.length_difference, 3) for turn in turns]
     return table
 
@@ -171,7 +171,7 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPa
         "sections": [section.plain() for section in shown],
         "styles": sorted(group["name"] for group in summary["groups"]["style"]),
         "repositories": sorted(group["name"] for group in summary["groups"]["repo"]),
-        "dimensions": DIMENSIONS,
+        "dimensions": verdict.dimensions,
     }
 
 
@@ -237,7 +237,7 @@ class Details:
                 [
                     vote.judge,
                     vote.order == "challenger_first",
-                    [getattr(vote, name) for name in DIMENSIONS],
+                    [getattr(vote, name, None) for name in judged.turn.metrics],
                     shorten(vote.reason or vote.error, REASON_CHARACTERS),
                 ]
                 for vote in score.votes

@@ -24,8 +24,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.records import DIMENSIONS, Answer, Candidate, Lot, Order, PersonVote, Record, Score
+from duel.records import Answer, Candidate, Lot, Order, PersonVote, Record, Score
 from duel.records.votes import LONGEST_REASON, LONGEST_SECONDS, PERSON, STAND_IN
+from duel.settings import Settings
 from duel.workspace import Workspace, cannot_write
 
 OVERLAP = 4  # one turn in so many is one that others are shown as well, as far as there are any: agreement among people
@@ -122,16 +123,11 @@ class Cast(BaseModel):
     def parse(cls, row: object) -> Cast:
         """One vote of a page, a JSON object or its bytes. Raises ItemError (reason `unreadable`)."""
         try:
-            cast = cls.model_validate_json(row) if isinstance(row, bytes) else cls.model_validate(row)
+            return cls.model_validate_json(row) if isinstance(row, bytes) else cls.model_validate(row)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "the line"
             raise ItemError("unreadable", f"not a vote: {place}: {first['msg']}") from None
-        told = cast.choices
-        if not cast.skipped if told is None else set(told) != set(DIMENSIONS) or not set(told.values()) <= {0, 1, 2}:
-            need = "0, 1 or 2 for each of the five dimensions, or a reason to skip"
-            raise ItemError("unreadable", f"not a vote: choices must give {need}")
-        return cast
 
 
 class Ballot:
@@ -141,7 +137,7 @@ class Ballot:
     person and turn; a repeat shows the sides the other way round.
     """
 
-    def __init__(self, showing: Showing, answer: Answer, mode: int, secret: bytes, observed: bool = True) -> None:
+    def __init__(self, showing: Showing, answer: Answer, settings: Settings, secret: bytes) -> None:
         def keyed(*parts: str) -> str:
             whole = "\0".join(("review", *parts)).encode("utf-8", "surrogatepass")
             return hmac.digest(secret, whole, "sha256").hex()[:24]
@@ -149,8 +145,9 @@ class Ballot:
         def shown(opponent: str, challenger: str) -> tuple[str, str]:
             return (challenger, opponent) if swapped else (opponent, challenger)
 
-        rater, item = showing.rater, showing.item
-        self.showing, self.pair = showing, rubric.pair_of(item, answer, mode, observed)
+        rater, item, mode, judge = showing.rater, showing.item, settings.duel.mode, settings.judge
+        self.showing, self.pair = showing, rubric.pair_of(item, answer, mode, judge.observed)
+        self.dimensions = judge.dimensions
         self.fingerprint = rubric.fingerprint(self.pair)
         self.id, self.pair_id = keyed("ballot", rater, item, str(showing.repeat)), keyed("pair", item, self.fingerprint)
         self.key = keyed("vote", self.id, self.fingerprint)  # names this showing of these very texts
@@ -164,17 +161,23 @@ class Ballot:
         self.worth = {mine: 1.0, 3 - mine: 0.0, 0: 0.5}  # what each button says of the challenger
 
     def vote(self, cast: Cast) -> PersonVote:
-        showing, skipped = self.showing, cast.skipped.strip() or "no reason given" if cast.choices is None else ""
-        told: dict[str, Any] = {name: self.worth[choice] for name, choice in (cast.choices or {}).items()}
+        """Raises ItemError (reason `unreadable`) where `cast` says too little, or of what nobody asked."""
+        chosen, asked, showing = cast.choices, self.dimensions, self.showing
+        if not cast.skipped if chosen is None else chosen.keys() != {*asked} or not {*chosen.values()} <= {0, 1, 2}:
+            need = f"0, 1 or 2 for each of {', '.join(asked)}, or a reason to skip"
+            raise ItemError("unreadable", f"not a vote: choices must give {need}")
+        skipped = cast.skipped.strip() or "no reason given" if chosen is None else ""
+        told: dict[str, Any] = {name: self.worth[choice] for name, choice in (chosen or {}).items()}
         told |= {"key": self.key, "pair": self.fingerprint, "judge": PERSON + showing.rater, "order": self.order}
         told |= {"item": showing.item, "repeat": showing.repeat, "drawn": showing.drawn, "at": cast.at}
         told |= {"reason": cast.reason.strip(), "seconds": min(cast.seconds, LONGEST_SECONDS), "skipped": skipped}
         return PersonVote(**told)
 
     def choices(self, vote: PersonVote) -> dict[str, int] | None:
-        """The buttons that `vote` was, as shown on this ballot; None for a skip."""
+        """The buttons that `vote` was, as shown on this ballot; None for a skip, or where less was asked then."""
         button = {value: place for place, value in self.worth.items()}
-        return None if vote.values is None else {name: button[getattr(vote, name)] for name in DIMENSIONS}
+        said = vote.on(self.dimensions)
+        return None if said is None else {name: button[one] for name, one in zip(self.dimensions, said, strict=True)}
 
 
 def _printed(candidate: Candidate | None) -> str | None:
@@ -297,7 +300,7 @@ def stand_in_casts(ballots: Iterable[Ballot], scores: Mapping[str, Score]) -> li
     for ballot in (one for one in ballots if one.showing.item in scores):
         rater, item, choices = ballot.showing.rater, ballot.showing.item, {}
         draw, button = random.Random(f"{rater} {item}"), {value: place for place, value in ballot.worth.items()}
-        for name in DIMENSIONS:
+        for name in ballot.dimensions:
             points = scores[item].metrics.get(name) or 0.0
             own = draw.random() < OWN_MIND
             choices[name] = button[draw.choice((1, 0.5, 0)) if own else (1 + (points > 55) - (points < 45)) / 2]

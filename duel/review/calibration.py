@@ -17,7 +17,7 @@ from duel.judging.gate import at_least
 from duel.judging.scoring import Columns, Flags, counted_keys
 from duel.judging.statistics import Floats, krippendorff_alpha, mean, same_winner, winner
 from duel.judging.verdict_figures.certainty import thresholds
-from duel.records import DIMENSIONS, Gate, Score, Verdict
+from duel.records import Gate, Score, Verdict
 from duel.records.decision import Decision
 from duel.records.votes import Disagreement, People, PeopleFigure, PersonVote, RaterFigures, ScoreBucketRow
 from duel.reporting.wording import shorten
@@ -27,7 +27,7 @@ from duel.settings import Settings
 
 
 class Labeled:
-    """T parsed turns, J judges, R people, five dimensions. Values are from the challenger's side, 0, 0.5 or 1."""
+    """T parsed turns, J judges, R people, D dimensions. Values are from the challenger's side, 0, 0.5 or 1."""
 
     def __init__(self, scores: Sequence[Score], votes: Iterable[PersonVote], settings: Settings) -> None:
         """Line up the newest vote of each showing with the turns of `scores`; what does not count is counted by reason.
@@ -37,15 +37,16 @@ class Labeled:
         """
         self.scores = parsed = [score for score in scores if score.parsed]
         self.place = place = {score.file: row for row, score in enumerate(parsed)}
-        found = _by_use(parsed, votes)
+        dimensions = settings.judge.dimensions
+        found = _by_use(parsed, votes, dimensions)
         self.first, self.repeats, self.skips = found.pop("first"), found.pop("repeats"), found["skipped"]
         self.set_aside = +Counter({why: len(several) for why, several in found.items()})
         self.raters = sorted({vote.rater for vote in self.first})
-        said = np.full((len(parsed), len(self.raters), len(DIMENSIONS)), np.nan)
+        said = np.full((len(parsed), len(self.raters), len(dimensions)), np.nan)
         chance = np.zeros(len(parsed))
         for vote in self.first:
             row = place[vote.item]
-            said[row, self.raters.index(vote.rater)] = vote.values
+            said[row, self.raters.index(vote.rater)] = vote.on(dimensions)
             # Whoever came later drew from a longer sample: the turn's chance is that of the longest.
             chance[row] = max(chance[row], vote.drawn.probability if vote.drawn else 0.0)
         # Repositories where they are asked for, or where enough of them have a label; else pull requests.
@@ -54,22 +55,24 @@ class Labeled:
         enough = len(set(repositories[chance > 0])) >= settings.review.labels_min
         by_repository = settings.duel.cluster_by == "repo" or (settings.duel.cluster_by == "auto" and enough)
         self.clusters = repositories if by_repository else clusters  # (T,): what each turn is dependent on
-        columns, self.keys = Columns.of(parsed, settings.judge.models), counted_keys(settings)
+        columns, self.keys = Columns.of(parsed, settings.judge.models, dimensions), counted_keys(settings)
         cast, values = columns.asked >= 0, columns.values[..., self.keys]
         judged = mean(values.reshape(*cast.shape[:2], 2 * len(self.keys)), axis=2) - 0.5
-        metrics = [[score.metrics.get(name) for name in DIMENSIONS] for score in parsed]
+        metrics = [[score.metrics.get(name) for name in dimensions] for score in parsed]
         self.judges = columns.judges
         # (T, J): each judge's delta, the mean over its orders; NaN where one of them did not parse.
         self.judged = np.where((cast & np.isnan(values[..., 0])).any(2), np.nan, judged)
         self.panel = np.array([score.delta for score in parsed], dtype=np.float64)  # (T,): its delta
-        self.panel_by_metric = np.array(metrics, dtype=np.float64).reshape(-1, len(DIMENSIONS)) / 100
-        self.said = said  # (T, R, 5), NaN where a person has not voted; repeats are left out
+        self.panel_by_metric = np.array(metrics, dtype=np.float64).reshape(-1, len(dimensions)) / 100
+        self.said = said  # (T, R, D), NaN where a person has not voted; repeats are left out
         self.chance = np.where(chance == 0, 1.0, chance)  # (T,): of being drawn; 1 where nobody voted
         self.by_person = np.asarray(said[:, :, self.keys].mean(2) - 0.5)  # (T, R): each person's delta
         self.people = mean(self.by_person, axis=1)  # (T,): the mean delta over people, NaN without a vote
 
 
-def _by_use(parsed: Sequence[Score], votes: Iterable[PersonVote]) -> dict[str, list[PersonVote]]:
+def _by_use(
+    parsed: Sequence[Score], votes: Iterable[PersonVote], dimensions: Sequence[str]
+) -> dict[str, list[PersonVote]]:
     """The newest vote of each showing: those that count, those on repeats, and the others by why they do not count."""
     texts = {score.file: score.made_with.get("candidates", "") for score in parsed}
     named = {pair: file for file, pair in texts.items() if pair}
@@ -90,6 +93,8 @@ def _by_use(parsed: Sequence[Score], votes: Iterable[PersonVote]) -> dict[str, l
             why = "not-judged"
         elif texts[vote.item] not in ("", vote.pair):
             why = "texts-changed"
+        elif vote.on(dimensions) is None:
+            why = "other-dimensions"
         else:
             why = "repeats" if vote.repeat else "first"
         found.setdefault(why, []).append(vote)
@@ -134,8 +139,9 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
     won = np.where(np.isnan(people), np.nan, preferred > 0)
     final, lost, every = points >= report.final_min, points < report.defeat_min, np.ones(len(points), dtype=bool)
     buckets = {"final": final, "refined": ~lost & ~final, "defeat": lost}
-    by_metric = zip(DIMENSIONS, (labeled.panel_by_metric - 0.5).T, (mean(said, axis=1) - 0.5).T, strict=True)
-    agreement = {name: krippendorff_alpha(said[:, :, i]) for i, name in enumerate(DIMENSIONS)}
+    dimensions = settings.judge.dimensions
+    by_metric = zip(dimensions, (labeled.panel_by_metric - 0.5).T, (mean(said, axis=1) - 0.5).T, strict=True)
+    agreement = {name: krippendorff_alpha(said[:, :, i]) for i, name in enumerate(dimensions)}
     agreement["total"] = krippendorff_alpha(winner(labeled.by_person + 0.5))
     # Within a bucket the panel hardly differs, so that agreement beyond chance says nothing.
     by_bucket = [_figure(labeled, name, panel, people, among) for name, among in buckets.items()]

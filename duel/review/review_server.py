@@ -20,9 +20,9 @@ from typing import Any
 
 import orjson
 
-from duel import prompts
 from duel.errors import DuelError, WorkspaceError
-from duel.records import DIMENSIONS, PersonVote
+from duel.judging import rubric
+from duel.records import PersonVote
 from duel.reporting import charts, page_file
 from duel.reporting.page import policy
 from duel.review.ballots import Ballot, BallotBox, Taken
@@ -39,16 +39,24 @@ MESSAGE_LIMITS = (60_000, 16_000, 8_000, 4_000, 2_000, 1_000, 500)
 FILE_BYTES = 480_000
 
 
-def page(ballots: Sequence[Ballot], votes: Sequence[PersonVote], rater: str, secret: bytes, post: str = "") -> bytes:
+def page(
+    ballots: Sequence[Ballot],
+    votes: Sequence[PersonVote],
+    rater: str,
+    asked: Sequence[str],
+    secret: bytes,
+    post: str = "",
+) -> bytes:
     """The page of `rater`. `post` is where a served page sends votes; without it votes are downloaded.
 
-    `votes` are those that are saved already: the page goes on behind them.
+    `votes` are those that are saved already: the page goes on behind them. `asked` are the dimensions.
     """
     style = charts.page_colours(COLORS) + _own("ballot.css")
     script = "(() => {\n'use strict';\n" + "".join([*map(page_file, SHARED_SCRIPTS), *map(_own, SCRIPTS)]) + "})();\n"
+    beside = {"dimensions": questions(asked), "post": post}
     content = policy(style, script) + ("; connect-src 'self'" if post else "")
     for limit in MESSAGE_LIMITS[:1] if post else MESSAGE_LIMITS:
-        plain = orjson.dumps(_data(ballots, votes, rater, secret, post, limit))
+        plain = orjson.dumps(_data(ballots, votes, rater, secret, limit) | beside)
         data = base64.b64encode(zlib.compress(plain, 9)).decode()
         if len(data) + len(style) + len(script) < FILE_BYTES:
             break
@@ -57,7 +65,7 @@ def page(ballots: Sequence[Ballot], votes: Sequence[PersonVote], rater: str, sec
 
 
 def _data(
-    ballots: Sequence[Ballot], votes: Sequence[PersonVote], rater: str, secret: bytes, post: str, limit: int
+    ballots: Sequence[Ballot], votes: Sequence[PersonVote], rater: str, secret: bytes, limit: int
 ) -> dict[str, Any]:
     by_key = {vote.key: vote for vote in votes}
     messages: dict[tuple[str, str], int] = {}
@@ -75,15 +83,14 @@ def _data(
         item = {"id": ballot.id, "pair": ballot.pair_id, "history": [*histories].index(ballot.showing.item)}
         shown = {"texts": ballot.texts, "observed": ballot.observed or ()}
         items.append(item | {name: [*map(shortened, two)] for name, two in shown.items() if two})
-        if vote := by_key.get(ballot.key):  # as the page made it
-            told = {"pair": ballot.pair_id, "rater": vote.rater, "choices": ballot.choices(vote)}
+        vote = by_key.get(ballot.key)
+        if vote and ((choices := ballot.choices(vote)) or vote.skipped):  # as the page made it
+            told = {"pair": ballot.pair_id, "rater": vote.rater, "choices": choices}
             saved[ballot.id] = told | vote.model_dump(include={"skipped", "reason", "seconds", "at"})
     return {
         # One name a person and workspace: votes in a browser outlive a page that is made anew.
         "page": _keyed(secret, "page", rater).hex()[:16],
         "rater": rater,
-        "post": post,
-        "dimensions": dimensions(),
         "items": items,
         "histories": list(histories.values()),
         "messages": [[role, *_cut(text, limit)] for role, text in messages],
@@ -101,11 +108,11 @@ def _cut(text: str, limit: int) -> list[Any]:
     return [text] if len(text) <= limit else [text[:half], len(text) - 2 * half, text[-half:]]
 
 
-def dimensions() -> list[dict[str, str]]:
+def questions(dimensions: Sequence[str]) -> list[dict[str, str]]:
     """What people are asked, in the words that the judges are asked in."""
     words = r"^(\w+): (.+)\n  high: (.+)\n  low: (.+)$"
-    told = re.findall(words, prompts.load("rubric").text, re.MULTILINE)
-    return [dict(zip(("name", "ask", "high", "low"), words, strict=True)) for words in told if words[0] in DIMENSIONS]
+    told = re.findall(words, rubric.instructions(dimensions), re.MULTILINE)
+    return [dict(zip(("name", "ask", "high", "low"), words, strict=True)) for words in told if words[0] in dimensions]
 
 
 def _own(name: str) -> str:

@@ -1,4 +1,5 @@
-"""A table in parquet files, wherever it lies: in a local file, folder or glob, or on the Hub at a pinned commit.
+"""A table in parquet files, wherever it lies: in a local file, folder or glob, on the Hub at a pinned commit, or where
+a package finds it that adds a source (`lake:runs/october` is that of the entry point `lake`).
 
 On the Hub `huggingface_hub` does the work (cache, resuming, `HF_ENDPOINT`); added are patience with 429s and plain
 words.
@@ -17,12 +18,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 from duel.command import say
 from duel.conversation import record_files
 from duel.environment import environment, expanded, hub_is_off, hub_token
 from duel.errors import SourceError, printable
+from duel.registry import Registry
 from duel.workspace import Workspace, cannot_write
 
 TEXT = ("string", "large_string")  # Arrow's types of which a value is a text as it is
@@ -124,15 +126,31 @@ class HubTable:
         return not isinstance(kept, str)
 
 
-# `name` is what records call it, never a path of this machine; the same `revision` has the same rows; `sizes` are in
-# bytes, by file; `fetch` downloads a file once where it is `missing`.
-ParquetTable: TypeAlias = LocalTable | HubTable
+class ParquetTable(Protocol):
+    name: str
+    """What records call it, never a path of this machine."""
+
+    @property
+    def revision(self) -> str:
+        """The same one has the same rows."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Bytes, by file."""
+
+    def fetch(self, name: str) -> Path:
+        """The file on this machine; it is downloaded where it is `missing`."""
+
+    def missing(self, name: str) -> bool: ...
+
+
+SOURCES: Registry[Callable[[str, Workspace], ParquetTable]] = Registry("source")
 
 
 def open_table(
     spec: str, workspace: Workspace, revision: str, pattern: str = "*.parquet", *, offline: bool, again: bool = False
 ) -> ParquetTable:
-    """The table that a setting names: a local path where there is one, else a dataset on the Hub.
+    """The table that a setting names: a local path where there is one, a source from outside, else one on the Hub.
 
     A relative path is looked up in the workspace, then in the current folder. `offline` only local files will do;
     `again` asks the Hub for its newest commit. Raises SourceError where `spec` is neither.
@@ -140,6 +158,9 @@ def open_table(
     if paths := record_files.find(spec, (workspace.root, Path.cwd())):
         # Records travel, and a home folder's name should not: the last two parts name the table.
         return LocalTable("/".join(Path(spec).parts[-2:]).lstrip("/") or spec, paths)
+    kind, colon, place = spec.partition(":")
+    if colon and not offline and kind in SOURCES:
+        return SOURCES[kind](place, workspace)
     # A glob, a parquet file, an absolute or dotted path can only be meant as a path.
     if glob.has_magic(spec) or spec.endswith(".parquet") or spec[:1] in ("/", ".", "~") or spec.count("/") != 1:
         hint = "give a parquet file, a folder of them or a glob, relative to the workspace or to the current folder"

@@ -73,7 +73,8 @@ def run(
         shown = drawn_for(rater, count, browse, workspace, settings, scores)
 
         def made(post: str = "") -> bytes:
-            return review_server.page(shown, ballots.read_votes(workspace, []), rater, secret, post)
+            saved, asked = ballots.read_votes(workspace, []), settings.judge.dimensions
+            return review_server.page(shown, saved, rater, asked, secret, post)
 
         if page is not None:
             workspace.save(page, made())
@@ -131,7 +132,7 @@ def with_texts(workspace: Workspace, settings: Settings, chosen: Sequence[ballot
                 answers[showing.item] = None
                 say(f"damaged and left out: {error}")
         if answer := answers[showing.item]:
-            found.append(ballots.Ballot(showing, answer, settings.duel.mode, secret, settings.judge.observed))
+            found.append(ballots.Ballot(showing, answer, settings, secret))
     return found
 
 

@@ -59,7 +59,7 @@ def measured(scores: list[Score], level: float = 0.05, **duel: Any) -> bounds.Bo
 def test_nothing_gives_no_bound_and_one_pull_request_gives_its_mean_alone() -> None:
     assert measured([]) == measured([score(1, (NO, NO))]) == bounds.Bounds()
     alone = measured([score(1), score(1, (0.0, 0.5))])
-    assert (alone.mean, alone.error, alone.studentized, alone.by_metric) == (0.125, None, None, [None] * 5)
+    assert (alone.mean, alone.error, alone.studentized, alone.by_metric) == (0.125, None, None, {})
     of_one_repository = measured(
         [score(1, repo="o__r"), score(1, (0.0, 0.5)).model_copy(update={"instance_id": "o__r1-2"})]
     )
@@ -82,7 +82,7 @@ def test_the_bounds_of_a_few_turns_are_the_textbooks() -> None:
     assert found.quantile is not None and found.mean is not None and found.studentized is not None
     assert found.quantile == pytest.approx((found.mean - found.studentized) / error)
     assert found.percentile == statistics.percentile_lower(deltas, 0.05, 199, 0)
-    assert found.by_metric == pytest.approx([found.studentized] * 5)
+    assert found.by_metric == pytest.approx(dict.fromkeys(DIMENSIONS, found.studentized))
     assert found.length.margin == pytest.approx(200 * deltas.mean()) and found.length.slope == 0.0
     assert (found.length.clusters, found.length.turns) == (8, 8)
     assert found.length.lcb == pytest.approx(found.studentized) and found.length.se == pytest.approx(error)
@@ -104,16 +104,21 @@ def test_each_dimension_has_the_bound_of_its_own_deltas_and_the_score_that_of_al
     def lower(deltas: np.ndarray, level: float = 0.05) -> float:
         return float(statistics.studentized(Clusters.of(deltas, np.arange(9)), 199, 0).lower(level)[0])
 
-    assert found.by_metric == pytest.approx([lower(said[:, place] - 0.5) for place in range(5)])
+    assert [*found.by_metric.values()] == pytest.approx([lower(said[:, place] - 0.5) for place in range(5)])
     assert found.studentized == pytest.approx(lower(said.mean(1) - 0.5))
     assert found.strict == pytest.approx(lower(said.mean(1) - 0.5, 0.001))
-    assert len({*found.by_metric, found.studentized}) > 3
+    assert len({*found.by_metric.values(), found.studentized}) > 3
 
 
 def test_a_look_without_a_level_has_no_bound_but_its_mean() -> None:
     found = measured(won(), level=0.0)
     assert found.mean is not None and found.error is not None and found.strict is not None
-    assert (found.studentized, found.t, found.by_metric, found.quantile) == (None, None, [None] * 5, None)
+    assert (found.studentized, found.t, found.by_metric, found.quantile) == (
+        None,
+        None,
+        dict.fromkeys(DIMENSIONS),
+        None,
+    )
     assert (found.other_units.lcb, found.other_units.lcb_t, found.length.lcb) == (None, None, None)
     assert found.other_units.se is not None
 

@@ -83,7 +83,7 @@ def test_each_judge_is_asked_in_each_order_with_its_own_budget() -> None:
         0.0,
         0,
     )
-    assert first.response_format == rubric.VERDICT_SCHEMA and first.parameters == {}
+    assert first.response_format == rubric.verdict_schema() and first.parameters == {}
     assert asked(stage="confirm")["a", "king_first"].stage == "confirm"
     warm = settings(temperature=0.5, structured_output=False, top_p=0.9)
     other = asked(chosen=warm)["a", "king_first"]
@@ -93,9 +93,9 @@ def test_each_judge_is_asked_in_each_order_with_its_own_budget() -> None:
 
 
 def test_the_schema_asks_for_a_reason_and_one_of_three_choices_a_dimension() -> None:
-    schema = rubric.VERDICT_SCHEMA["json_schema"]["schema"]
-    assert rubric.VERDICT_SCHEMA["type"] == "json_schema"
-    assert rubric.VERDICT_SCHEMA["json_schema"]["strict"] is True
+    told = rubric.verdict_schema()
+    schema = told["json_schema"]["schema"]
+    assert told["type"] == "json_schema" and told["json_schema"]["strict"] is True
     assert schema["type"] == "object" and schema["additionalProperties"] is False
     assert list(schema["properties"]) == schema["required"] == ["reason", *DIMENSIONS]
     assert schema["properties"]["reason"] == {"type": "string"}

@@ -139,7 +139,7 @@ def test_what_is_no_json_is_looked_through_once_more_within_the_same_bound(
     monkeypatch.setattr(
         judge_replies,
         "_choices_side_by_side",
-        lambda text, start: (looked_at.append(len(text)), once_more(text, start))[1],
+        lambda text, *more: (looked_at.append(len(text)), once_more(text, *more))[1],
     )
     assert reason_of(piece * (1_000_000 // len(piece))) == "too-tangled"
     assert sum(looked_at) <= judge_replies.WORK

@@ -91,7 +91,7 @@ def test_columns_sort_both_ways_and_what_has_no_figure_comes_last(judged: Path, 
     assert page.get_attribute("#columns [data-key=score]", "aria-sort") == "ascending"
     values = numbers(page, "score")
     assert values == sorted(values)
-    page.click("#columns [data-key=grounding] button")
+    page.click("#columns [data-key='metric grounding'] button")
     values = numbers(page, "metric:nth-child(7)")
     assert values == sorted(values, reverse=True)
     page.click("#columns [data-key=ours] button")

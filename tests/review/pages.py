@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from duel.records import Answer, PersonVote
+from duel.records import DIMENSIONS, Answer, PersonVote
 from duel.review.ballots import Ballot, BallotBox, Showing, add_showings, draw_for, read_showings, read_votes
 from duel.review.review_server import page
+from duel.settings import Settings
 from duel.workspace import Workspace
 
 
@@ -21,7 +22,7 @@ def ballots(workspace: Workspace, rater: str = "ana", count: int = 100) -> list[
 
 
 def ballot_of(showing: Showing, answer: Answer, workspace: Workspace) -> Ballot:
-    return Ballot(showing, answer, 2, workspace.secret())
+    return Ballot(showing, answer, Settings(), workspace.secret())
 
 
 def box_of(workspace: Workspace, shown: Sequence[Ballot]) -> BallotBox:
@@ -31,12 +32,12 @@ def box_of(workspace: Workspace, shown: Sequence[Ballot]) -> BallotBox:
 def page_file(workspace: Workspace, shown: Sequence[Ballot], rater: str = "ana") -> Path:
     """The page as a file to hand over."""
     path = workspace.root / f"{rater}.html"
-    path.write_bytes(page(shown, read_votes(workspace, []), rater, workspace.secret()))
+    path.write_bytes(page(shown, read_votes(workspace, []), rater, DIMENSIONS, workspace.secret()))
     return path
 
 
 def page_maker(workspace: Workspace, shown: Sequence[Ballot], rater: str = "ana") -> Callable[[str], bytes]:
-    return lambda post: page(shown, read_votes(workspace, []), rater, workspace.secret(), post)
+    return lambda post: page(shown, read_votes(workspace, []), rater, DIMENSIONS, workspace.secret(), post)
 
 
 def saved(workspace: Workspace) -> list[PersonVote]:

@@ -18,7 +18,7 @@ from duel.errors import ItemError, WorkspaceError
 from duel.judging.rubric import fingerprint, pair_of
 from duel.records import DIMENSIONS, Answer
 from duel.review.ballots import VOTES_FILE, Ballot, Cast, Showing, browse_for, draw_for, read_votes
-from duel.review.review_server import dimensions, serving, token_of
+from duel.review.review_server import questions, serving, token_of
 from duel.workspace import Workspace
 from tests.review.pages import ballots, box_of, page_maker, saved
 
@@ -171,7 +171,7 @@ def test_a_full_disk_is_an_error_that_says_so_and_acknowledges_nothing(
 
 
 def test_the_dimensions_are_explained_in_the_words_the_judges_get() -> None:
-    told = dimensions()
+    told = questions(DIMENSIONS)
     assert [entry["name"] for entry in told] == list(DIMENSIONS)
     assert all(entry["ask"].endswith("?") and entry["high"] and entry["low"] for entry in told)
 

@@ -17,7 +17,7 @@ from duel.judging.bounds import length_difference
 from duel.judging.gate import FIGURES, Evidence
 from duel.judging.scoring import TOKENS, Columns, VoteTable
 from duel.judging.statistics import Floats, correlation, mean
-from duel.records import DIMENSIONS, decision
+from duel.records import decision
 from duel.registry import OFFLINE
 
 NAMED_ATTEMPTS = 50
@@ -35,10 +35,10 @@ POINTS_A_DOUBLING = 1.7
 @FIGURES.register("judges and dimensions")
 def figures(evidence: Evidence) -> dict[str, Any]:
     table, panel, noise = evidence.table, evidence.panel, evidence.noise
-    found, rows, pairs = judges(table, panel), [], []
+    found, rows, pairs = judges(evidence), [], []
     points = 100 * mean(table.by_judge_and_metric, axis=0)
-    for place, name in enumerate(DIMENSIONS):
-        lcb, alpha = evidence.bounds.by_metric[place], statistics.krippendorff_alpha(panel.values[:, :, place])
+    for place, name in enumerate(evidence.settings.judge.dimensions):
+        lcb, alpha = evidence.bounds.by_metric.get(name), statistics.krippendorff_alpha(panel.values[:, :, place])
         score = {"score": points[place], "margin": 2 * points[place] - 100}
         rows.append(decision.MetricFigures(metric=name, counted=place in table.keys, lcb=lcb, alpha=alpha, **score))
     # On the noise floor the truth is a tie, so errors are known. Without it only the correlation of the judges' values
@@ -67,11 +67,12 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     }
 
 
-def judges(table: VoteTable, panel: VoteTable) -> list[decision.JudgeFigures]:
+def judges(evidence: Evidence) -> list[decision.JudgeFigures]:
     """A row a judge: how often it gave a verdict, which way it leans, how far it agrees, what it cost.
 
     Points and lean come from the gate's `table`, which no vote has selected; the rest from all votes.
     """
+    table, panel, dimensions = evidence.table, evidence.panel, evidence.settings.judge.dimensions
     columns, values = panel.columns, panel.turn_values
     flipped, share = flips(panel)
     # How far a judge's votes lean to the reply shown first, -0.5 to 0.5; 0.5 is always the first. Mean over orders of
@@ -87,7 +88,7 @@ def judges(table: VoteTable, panel: VoteTable) -> list[decision.JudgeFigures]:
         errors = Counter(slug for found in columns.errors if found for slug in found.get(judge, ()))
         told: dict[str, Any] = {"votes": cast, "parsed_votes": parsed, "parse_rate": parsed / cast if cast else None}
         told |= {"turns": int(table.counts[:, place].sum()), "score": points[place], "first_shown_lean": lean[place]}
-        told |= {"by_metric": dict(zip(DIMENSIONS, 100 * table.by_judge_and_metric[place], strict=True))}
+        told |= {"by_metric": dict(zip(dimensions, 100 * table.by_judge_and_metric[place], strict=True))}
         told |= {"flips": int(flipped[place]), "flip_rate": share[place]}
         told |= {"agreement": statistics.same_winner(values[:, place], rest)}
         leans = {"first": 1, "second": -1, "ties": 0}

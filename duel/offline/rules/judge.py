@@ -10,6 +10,7 @@ from duel.offline.rules.conversation import ShownConversation, fence_of, fractio
 from duel.records import DIMENSIONS
 
 _FENCED = fence_of("REPLY 1", "OBSERVED 1", "REPLY 2", "OBSERVED 2")
+_ASKED = re.compile(r'"([a-z]+)": 1\|2\|0')
 _AUDITED = fence_of("CONVERSATION", "TURN")
 _FORBIDDEN = re.compile(
     r"(?:^|[|&;]\s*)(?:cd|python3?|pytest|pip|node|npm|npx|cargo|go|make|gcc|java|mvn|ruby|perl|bash|sh|eval|source)\b",
@@ -59,6 +60,7 @@ def reply(messages: Sequence[Mapping[str, Any]], model: str) -> str:
     one, two = (assess(told[f"REPLY {n}"], conversation, told.get(f"OBSERVED {n}", "")) for n in (1, 2))
     temper = TEMPERS.get(model[-1:], TEMPERS["a"])
     gaps = {name: one[name] - two[name] for name in DIMENSIONS}
+    gaps |= dict.fromkeys(set(_ASKED.findall(str(messages[0]["content"]))) - gaps.keys(), 0.0)  # nothing known of these
     widest = max(gaps, key=lambda name: abs(gaps[name]))
     better, worse = ("first", "second") if gaps[widest] > 0 else ("second", "first")
     remark = REMARKS[widest].format(better=better, worse=worse)

@@ -13,12 +13,13 @@ const COLUMNS = [
   { key: 'ours', label: 'what each did', style: 'c-did' },
   { key: 'style', label: 'style', style: 'c-style' },
   { key: 'bucket', label: 'bucket', style: 'c-bucket' },
-  ...summary.dimensions.map(name => ({ key: name, label: name, style: 'c-metric', figure: true })),
+  ...summary.dimensions.map(name => ({ key: `metric ${name}`, label: name, style: 'c-metric', figure: true })),
   { key: 'flips', label: 'flips', style: 'c-flips', figure: true },
   { key: 'leaking', label: 'leak', style: 'c-leak' },
 ];
 const list = { rows: null, order: [], selected: -1, filters: {}, sort: 'score', descending: true, hits: new Set(), searched: 0, open: null, page: 0 };
 const byId = id => document.getElementById(id);
+const metric = (name, row) => list.rows[`metric ${name}`][row];
 
 /** Set the list up over the first part of the rows. `open` is called with the row that the reader picks. */
 async function startList(open) {
@@ -100,7 +101,7 @@ function matches(row) {
   if (filters.repo && rows.repo[row] !== filters.repo) return false;
   if (filters.leak && String(rows.leaking[row]) !== filters.leak) return false;
   if (filters.flips && (rows.flips[row] > 0) !== (filters.flips === '1')) return false;
-  if (filters.metric && !(rows[filters.metric][row] >= Number(filters.least || 0) && rows[filters.metric][row] !== null)) return false;
+  if (filters.metric && !(metric(filters.metric, row) >= Number(filters.least || 0) && metric(filters.metric, row) !== null)) return false;
   return !filters.query || list.hits.has(rows.place[row]);
 }
 
@@ -215,7 +216,7 @@ function rowLine(row, position) {
     cell('did', did('challenger', rows.ours[row]), did(summary.opponent, rows.theirs[row])),
     cell('style', rows.style[row]),
     cell('bucket', el('span', { class: `in ${bucket}` }, el('span', { class: `dot ${bucket}` }), rows.bucket[row] ?? rows.reason[row])),
-    summary.dimensions.map(name => cell('metric figure', rows[name][row] === null ? '–' : rows[name][row].toFixed(0))),
+    summary.dimensions.map(name => cell('metric figure', metric(name, row) === null ? '–' : metric(name, row).toFixed(0))),
     cell('flips figure', rows.flips[row]),
     cell('leak', leak === null ? el('span', { class: 'muted' }, 'unchecked') : leak ? el('b', {}, '⚑ leak') : el('span', { class: 'muted' }, 'no')));
 }

@@ -7,7 +7,7 @@ async function saveTurns() {
   for (const row of order) {
     const turn = await details(row);
     const whole = side => (typeof turn.replies[side] === 'string' ? turn.replies[side] : null);
-    const metrics = Object.fromEntries(summary.dimensions.map(name => [name, rows[name][row]]));
+    const metrics = Object.fromEntries(summary.dimensions.map(name => [name, metric(name, row)]));
     lines.push(JSON.stringify({
       file: rows.file[row], path: rows.path[row], instance_id: rows.instance_id[row], repo: rows.repo[row], title: rows.title[row],
       score: rows.score[row], bucket: rows.bucket[row], why: rows.why[row], leaking: rows.leaking[row], flips: rows.flips[row], metrics,

@@ -1,4 +1,4 @@
-// One pair on the screen: what the agent saw last, the two replies, the five dimensions.
+// One pair on the screen: what the agent saw last, the two replies, the dimensions.
 
 const KEYS = { correctness: 'c', grounding: 'g', progress: 'p', protocol: 'r', efficiency: 'e' };
 const CHOICES = [[1, 'First'], [0, 'Equal'], [2, 'Second']];
@@ -57,12 +57,12 @@ function buildChoices() {
   byId('all').append(...CHOICES.map(([value, name]) => el('button', { type: 'button', 'data-all': value, click: () => chooseAll(value) },
     el('kbd', {}, value), value ? `${name} better` : 'Equal')));
   byId('dimensions').append(...page.dimensions.map(({ name, ask }) => el('fieldset', { title: ask },
-    el('legend', {}, el('kbd', {}, KEYS[name]), name),
+    el('legend', {}, KEYS[name] ? el('kbd', {}, KEYS[name]) : null, name),
     el('span', { class: 'switch' }, CHOICES.map(([value, label]) => el('label', {},
       el('input', { type: 'radio', name, value, 'aria-label': value ? `${label} better` : label, change: () => choose(name, value) }), el('span', {}, value || '=')))))));
   byId('meanings').append(...page.dimensions.map(({ name, ask, high, low }) => el('div', {}, el('dt', {}, name),
     el('dd', {}, ask, el('small', {}, `High: ${high}. Low: ${low}.`)))));
-  byId('letters').append(...page.dimensions.flatMap(({ name }) => [el('kbd', {}, KEYS[name]), ' ']));
+  byId('letters').append(...page.dimensions.filter(({ name }) => KEYS[name]).flatMap(({ name }) => [el('kbd', {}, KEYS[name]), ' ']));
 }
 
 function choose(name, value) {
