@@ -10,6 +10,8 @@ from duel.review.ballots import Ballot, BallotBox, Showing, add_showings, draw_f
 from duel.review.review_server import page
 from duel.workspace import Workspace
 
+RESEND_MS = 3_000  # votes that the server did not take are sent again after so long
+
 
 def ballots(workspace: Workspace, rater: str = "ana", count: int = 100) -> list[Ballot]:
     """The ballots of `rater`, drawn on first use."""
