@@ -143,11 +143,12 @@ def forked(work: Callable[[], object]) -> BaseProcess:
     return process
 
 
-def forked_command(name: str, *arguments: object) -> BaseProcess:
-    """A command of `duel` (`king`) in such a copy, with its handling of signals; what it says goes nowhere."""
+def forked_command(name: str, *arguments: object, told: int | None = None) -> BaseProcess:
+    """A command of `duel` (`king`) in such a copy, with its handling of signals; what it says goes to `told`, or nowhere."""
 
     def main() -> None:
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        stream = os.fdopen(os.open(os.devnull, os.O_WRONLY) if told is None else told, "w")
+        with stream, redirect_stdout(stream), redirect_stderr(stream):
             command.run(lambda: cli.launch(name, f"duel {name}", list(map(str, arguments))))
 
     return forked(main)

@@ -31,10 +31,12 @@ def workspace(judged_turns: Path, tmp_path: Path) -> Workspace:
 class Tab:
     """A tab that notes what must not happen, and keeps what is downloaded."""
 
-    def __init__(self, browser: Any, **options: Any) -> None:
+    def __init__(self, browser: Any, clock: bool = False, **options: Any) -> None:
         self.context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         self.page = self.context.new_page()
         self.page.set_default_timeout(60_000)
+        if clock:  # one that can be moved forward: it runs as any other until then
+            self.page.clock.install()
         self.requests: list[str] = []
         self.trouble: list[str] = []
         self.page.on("request", lambda request: self.requests.append(request.url))
@@ -48,6 +50,13 @@ class Tab:
         if line.type in {"error", "warning"} and "ERR_CONNECTION_REFUSED" not in line.text:
             self.trouble.append(line.text)
 
+    def forget(self) -> None:
+        """Make it a tab that nobody has used."""
+        self.page.evaluate("localStorage.clear()")
+        self.page.goto("about:blank")
+        self.requests.clear()
+        self.trouble.clear()
+
     def open(self, address: str) -> Any:
         """The page, once its first pair is there."""
         self.page.goto(address)
@@ -60,15 +69,24 @@ class Tab:
         assert self.trouble == []
 
 
+@pytest.fixture(scope="module")
+def plain_tab(browser: Any) -> Tab:
+    """The tab of every test that asks for nothing special: a new one takes a process, and three times as long."""
+    return Tab(browser)
+
+
 @pytest.fixture
-def tab(browser: Any) -> Iterator[Callable[..., Tab]]:
-    """Open a tab: `tab()` or `tab(viewport=…, color_scheme="dark")`."""
+def tab(browser: Any, plain_tab: Tab) -> Iterator[Callable[..., Tab]]:
+    """Open a tab: `tab()`, `tab(clock=True)` or `tab(viewport=…, color_scheme="dark")`."""
     opened: list[Tab] = []
 
     def make(**options: Any) -> Tab:
-        opened.append(Tab(browser, **options))
+        opened.append(Tab(browser, **options) if options or opened else plain_tab)
         return opened[-1]
 
     yield make
     for one in opened:
-        one.context.close()
+        if one is plain_tab:
+            one.forget()
+        else:
+            one.context.close()

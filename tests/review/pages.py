@@ -11,6 +11,8 @@ from duel.review.review_server import page
 from duel.settings import Settings
 from duel.workspace import Workspace
 
+RESEND_MS = 3_000  # votes that the server did not take are sent again after so long
+
 
 def ballots(workspace: Workspace, rater: str = "ana", count: int = 100) -> list[Ballot]:
     """The ballots of `rater`, drawn on first use."""

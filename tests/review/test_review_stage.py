@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -23,9 +23,9 @@ from duel.review.calibration import weighed
 from duel.settings import Settings
 from duel.stages import review
 from duel.workspace import Workspace
-from tests.conftest import ROOT, Finished
+from tests.conftest import Finished, ended, forked_command, run_command
 from tests.reporting.workspaces import JUDGES
-from tests.review.pages import saved
+from tests.review.pages import RESEND_MS, saved
 
 PANEL = Settings.model_validate({"judge": {"models": list(JUDGES)}})
 
@@ -34,42 +34,38 @@ PANEL = Settings.model_validate({"judge": {"models": list(JUDGES)}})
 def duel(workspace: Workspace) -> Callable[..., Finished]:
     """Run `duel review` over the workspace."""
     (workspace.root / "chain.toml").write_text(f"[judge]\nmodels = {json.dumps(list(JUDGES))}\n")
-
-    def call(*words: object) -> Finished:
-        line = [sys.executable, "-m", "duel", "review", "--workspace", str(workspace.root), *map(str, words)]
-        done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-        assert "Traceback" not in done.stderr, done.stderr
-        return Finished(done.returncode, done.stdout, done.stderr)
-
-    return call
+    return lambda *words: run_command("review", "--workspace", workspace.root, *words)
 
 
 @contextmanager
-def served(workspace: Workspace, rater: str = "ana") -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`duel review` in a process of its own, and the address that it says."""
+def served(workspace: Workspace, rater: str = "ana") -> Iterator[tuple[BaseProcess, str, IO[str]]]:
+    """`duel review` in a process of its own, the address that it says, and what it says from there on."""
     (workspace.root / "chain.toml").write_text(f"[judge]\nmodels = {json.dumps(list(JUDGES))}\n")
-    line = [sys.executable, "-m", "duel", "review", "--workspace", str(workspace.root), "--rater", rater]
-    with subprocess.Popen(line, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    readable, writable = os.pipe()
+    process = forked_command("review", "--workspace", workspace.root, "--rater", rater, told=writable)
+    os.close(writable)
+    with os.fdopen(readable, encoding="utf-8") as heard:
         try:
             said = ""
-            for text in process.stderr or ():
+            for text in heard:
                 said += text
                 if found := re.search(r"votes at (http://127\.0\.0\.1:\d+/\w+/)", text):
-                    yield process, found[1]
+                    yield process, found[1], heard
                     break
             else:
                 pytest.fail(said)
         finally:
             process.kill()
+            process.join()
 
 
 def test_a_page_is_handed_over_and_its_votes_are_taken_once(
     duel: Callable[..., Finished], workspace: Workspace, tab: Any
 ) -> None:
-    done = duel("--page", workspace.root / "bo.html", "--rater", "bo", "--count", 20)
-    assert (done.code, "22 pairs for bo" in done.err) == (0, True)
+    done = duel("--page", workspace.root / "bo.html", "--rater", "bo", "--count", 10)
+    assert (done.code, "11 pairs for bo" in done.err) == (0, True)
     page = tab().open((workspace.root / "bo.html").as_uri())
-    for key in "1" * 22:
+    for key in "1" * 11:
         page.keyboard.press(key)
         page.keyboard.press("Enter")
     with page.expect_download() as coming:
@@ -78,44 +74,45 @@ def test_a_page_is_handed_over_and_its_votes_are_taken_once(
     with (workspace.root / "votes.jsonl").open("a") as file:
         file.write("no vote\n")
     first, second = duel("--take", workspace.root / "votes.jsonl"), duel("--take", workspace.root / "votes.jsonl")
-    assert "22 new, 0 there before, 1 set aside" in first.err
-    assert "0 new, 22 there before, 1 set aside" in second.err
-    assert len(saved(workspace)) == 22
+    assert "11 new, 0 there before, 1 set aside" in first.err
+    assert "0 new, 11 there before, 1 set aside" in second.err
+    assert len(saved(workspace)) == 11
     figures = json.loads(duel("--figures", "--json").out)
-    assert (figures["labels"], figures["raters"], figures["decision"]) == (20, 1, "undecided")
+    assert (figures["labels"], figures["raters"], figures["decision"]) == (10, 1, "undecided")
 
 
 def test_a_process_killed_in_the_middle_loses_and_doubles_no_vote(workspace: Workspace, tab: Any) -> None:
-    with served(workspace) as (process, address):
-        page = tab().open(address)
-        for _ in range(15):
+    watched = tab(clock=True)
+    with served(workspace) as (process, address, _):
+        page = watched.open(address)
+        for _ in range(5):
             page.keyboard.press("1")
             page.keyboard.press("Enter")
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    for _ in range(15):
+        process.kill()
+        process.join()
+    for _ in range(5):
         page.keyboard.press("2")
         page.keyboard.press("Enter")
     page.locator("#state:has-text('not saved yet')").wait_for()
-    with served(workspace) as (_, again):
+    with served(workspace) as (_, again, _):
         assert again == address
+        page.clock.fast_forward(RESEND_MS)
         page.locator("#state:text-is('All votes saved.')").wait_for()
     votes = saved(workspace)
-    assert len(votes) == len({vote.key for vote in votes}) == 30
+    assert len(votes) == len({vote.key for vote in votes}) == 10
 
 
 def test_ctrl_c_ends_it_and_says_what_the_votes_come_to(workspace: Workspace, tab: Any) -> None:
-    with served(workspace) as (process, address):
+    with served(workspace) as (process, address, heard):
         page = tab().open(address)
-        for _ in range(12):
+        for _ in range(4):
             page.keyboard.press("0")
             page.keyboard.press("Enter")
         page.locator("#state:text-is('All votes saved.')").wait_for()
-        process.send_signal(signal.SIGINT)
-        assert process.stderr is not None
-        said = process.stderr.read()
-        assert process.wait(timeout=20) == 0
-    assert "12 labeled turns" in said
+        os.kill(process.pid or 0, signal.SIGINT)
+        said = heard.read()
+        assert ended(process) == 0
+    assert "4 labeled turns" in said
     assert "for this rater only" in said
 
 
@@ -176,7 +173,7 @@ def test_a_page_that_is_asked_for_offline_is_written_too(workspace: Workspace) -
 
 
 def test_an_offline_run_shows_stand_in_raters_named_as_such(script: Callable[..., Finished], tmp_path: Path) -> None:
-    (tmp_path / "chain.toml").write_text('[sample]\nn = 24\n[execute]\nbackend = "off"\n')
+    (tmp_path / "chain.toml").write_text('[sample]\nn = 8\n[execute]\nbackend = "off"\n')
     script("run.py", "--offline", "--workspace", tmp_path, code=0)
     people = People.model_validate(json.loads((tmp_path / "score" / "_duel.json").read_bytes())["people"])
     assert [row.rater for row in people.by_rater] == ["stand-in-1", "stand-in-2"]
