@@ -57,7 +57,7 @@ class Shapes(ThreadingHTTPServer):
         self.lists_others: list[Row] = []
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -118,6 +118,7 @@ class Shapes(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Shapes
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # a body behind its headers would wait 40 ms for their acknowledgment
 
     def log_message(self, *_: object) -> None: ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import itertools
 import os
 import sqlite3
 from pathlib import Path
@@ -62,14 +63,19 @@ def test_a_look_up_goes_through_the_index(tmp_path: Path) -> None:
     assert "USING INDEX replies_by_request" in str(plan)
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.text(max_size=200), st.text(max_size=50))
-def test_any_text_survives(tmp_path_factory: pytest.TempPathFactory, text: str, reasoning: str) -> None:
-    path = tmp_path_factory.mktemp("ledger") / "l.sqlite"
-    with Ledger(path) as ledger:
-        asyncio.run(ledger.put(request(), Reply(text, reasoning=reasoning)))
-        found = ledger.find(request())
-    assert found is not None and (found.text, found.reasoning) == (text, reasoning)
+def test_any_text_survives(tmp_path: Path) -> None:
+    numbers = itertools.count()
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.text(max_size=200), st.text(max_size=50))
+    def survives(text: str, reasoning: str) -> None:
+        asked = request(next(numbers))
+        asyncio.run(ledger.put(asked, Reply(text, reasoning=reasoning)))
+        found = ledger.find(asked)
+        assert found is not None and (found.text, found.reasoning) == (text, reasoning)
+
+    with Ledger(tmp_path / "l.sqlite") as ledger:
+        survives()
 
 
 def test_a_lone_surrogate_does_not_break_it(tmp_path: Path) -> None:

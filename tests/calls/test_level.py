@@ -74,17 +74,17 @@ def test_a_cap_is_never_exceeded() -> None:
 
 @functools.cache
 def seconds_without_an_outage() -> float:
-    return World(3000, cap=64).run().seconds
+    return World(800, cap=64).run().seconds
 
 
 @pytest.mark.parametrize("shape", ["refused", "broken", "silent"])
 @pytest.mark.parametrize("seconds", [10.0, 60.0])
 def test_an_outage_of_any_shape_and_length_is_waited_through_with_few_calls(shape: str, seconds: float) -> None:
     """After good replies: one call at a time tries it, at least every 5 s."""
-    world = World(3000, cap=64, outage=(20.0, 20.0 + seconds), shape=shape).run()
+    world = World(800, cap=64, outage=(6.0, 6.0 + seconds), shape=shape).run()
     assert world.gone == 0
     assert world.seconds < seconds_without_an_outage() + seconds + 20
-    assert world.sent < 3000 + 5 * 64 + seconds
+    assert world.sent < 800 + 5 * 64 + seconds
 
 
 def test_what_waits_for_a_slow_disk_counts_as_in_flight() -> None:

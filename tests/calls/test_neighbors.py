@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import random
-import subprocess
-import sys
+import signal
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -18,8 +18,9 @@ from duel.calls import Provider
 from duel.calls.lane import Lane
 from duel.calls.level import Level
 from duel.calls.neighbors import TTL_S, LeaseFile, lease_path
-from tests.calls.virtual import run
-from tests.conftest import ROOT
+from tests.calls.jobs import house
+from tests.calls.virtual import Crowd, run
+from tests.conftest import ended, forked
 from tests.offline.watched import endpoint
 
 
@@ -43,24 +44,22 @@ class Street:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(after_s)
         lane = Lane(Level(lease=self.path, clock=lambda: 1000.0 + loop.time()))
-        pending: set[asyncio.Task[None]] = set()
+        crowd = Crowd()
         for _ in range(calls):
-            while pending and not lane.hunger:
-                _, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED, timeout=1.0)
-                if loop.time() > dies_s:
-                    break
+            while crowd.tasks and not lane.hunger and loop.time() <= dies_s:
+                await crowd.change(longest_s=1.0)
             if loop.time() > dies_s:
                 break
-            pending.add(asyncio.create_task(self.one(lane, number)))
+            crowd.begin(self.one(lane, number))
             await asyncio.sleep(0)
         if loop.time() > dies_s:
-            for task in pending:
+            for task in crowd.tasks:
                 task.cancel()
             level = lane.level
             assert level._timer is not None
             level._timer.cancel()  # killed: nothing is given back
             return
-        await asyncio.wait(pending)
+        await crowd.end()
         self.ended[number] = loop.time()
         lane.level.leave()
 
@@ -137,14 +136,13 @@ def test_the_share_of_a_dead_one_returns(tmp_path: Path, leader: bool) -> None:
 
 def test_the_share_of_a_killed_process_returns_at_once(tmp_path: Path) -> None:
     """A run that is resumed after kill -9 does not wait for the time that a silent neighbor is given."""
-    code = (
-        "import os, signal, sys, time; from pathlib import Path\n"
-        "from duel.calls.level import Level; from duel.calls.neighbors import LeaseFile\n"
-        "file = LeaseFile(Path(sys.argv[1])); file.join(time.time(), Level().known)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)"
-    )
     lease = tmp_path / "lease"
-    assert subprocess.run([sys.executable, "-c", code, str(lease)], cwd=ROOT, check=False).returncode == -9
+
+    def work() -> None:
+        LeaseFile(lease).join(time.time(), Level().known)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    assert ended(forked(work)) == -signal.SIGKILL
     file = LeaseFile(lease)
     own = file.join(time.time(), Level().known)
     assert file.alive(time.time()) == [own]
@@ -185,38 +183,22 @@ def test_without_a_home_folder_there_is_no_lease(monkeypatch: pytest.MonkeyPatch
     assert lease_path(Provider("https://host/v1", "k"), "m") is None
 
 
-_RUN = """
-import sys
-from pathlib import Path
-from tests.calls.jobs import MODEL, house
-folder, url = Path(sys.argv[1]), sys.argv[2]
-print("ready", flush=True)
-sys.stdin.readline()
-run = house(folder)
-summary = run.drive(run.questions(40), url, max_429_retries=10_000)
-print(summary.done, summary.failed.total(), len(run.saved), flush=True)
-"""
-
-
-def test_three_processes_on_a_small_level_do_all_of_their_work(tmp_path: Path) -> None:
+def test_three_processes_on_a_small_level_do_all_of_their_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Real processes, whose leader ends while the others go on: every item is done, no reply is paid twice."""
-    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folders = [tmp_path / f"house_{number}" for number in range(3)]
+
+    def work(folder: Path) -> None:
+        run = house(folder)
+        summary = run.drive(run.questions(40), small.base_url, max_429_retries=10_000)
+        (folder / "told").write_text(f"{summary.done} {summary.failed.total()} {len(run.saved)}")
+
     with endpoint(capacity=3, latency_s=0.05) as small:
-        running = []
-        for number in range(3):
-            folder = tmp_path / f"house_{number}"
+        for folder in folders:
             folder.mkdir()
-            code = [sys.executable, "-c", _RUN, str(folder), small.base_url]
-            running.append(subprocess.Popen(code, cwd=ROOT, env=env, stdin=-1, stdout=-1, stderr=-1, text=True))
-        for process in running:
-            assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        for process in running:  # all at once
-            assert process.stdin is not None
-            process.stdin.write("\n")
-            process.stdin.flush()
-        said = [process.communicate(timeout=300) for process in running]
+        running = [forked(functools.partial(work, folder)) for folder in folders]
+        assert [ended(process) for process in running] == [0, 0, 0]
         stats = small.stats()
-    assert [out.split() for out, _ in said] == [["40", "0", "40"]] * 3, said
-    assert [process.returncode for process in running] == [0, 0, 0]
+    assert [(folder / "told").read_text() for folder in folders] == ["40 0 40"] * 3
     assert stats["unique_ok"] + stats["extra_ok"] == 120
     assert len(list((tmp_path / "cache" / "duel-curation" / "neighbors").glob("*.lock"))) == 1

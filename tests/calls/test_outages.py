@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from duel.calls import Ask, Provider, Reply, Request, ledger, run_summary, runner
+from duel.calls import Ask, Provider, Reply, Request, client, ledger, run_summary, runner
 from duel.errors import EndpointError
 from tests.calls.faulty import Asked, Faulty, Said, good, refusal
 from tests.calls.jobs import House, Question
@@ -76,16 +74,18 @@ def test_an_outage_after_good_replies_is_waited_through_with_few_calls(house: Ho
     def play(asked: Asked) -> Said:
         if asked.number == 30:
             began.append(time.monotonic())
-        out = bool(began) and time.monotonic() - began[0] < 0.5
+        out = bool(began) and time.monotonic() - began[0] < 0.25
         return OUT[shape](asked) if out else good(asked)
 
     with Faulty(play) as server:
         summary = house.drive(house.questions(100), server.base_url, outage_s=20, concurrency=16)
     assert (summary.done, summary.exit_code) == (100, 0)
-    assert summary.faults.total() < 16 + 100
+    assert summary.faults.total() < 16 + 50
 
 
-def test_a_silence_after_good_replies_is_waited_through(house: House) -> None:
+def test_a_silence_after_good_replies_is_waited_through(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LOOK_EVERY_S", 0.05)
+
     def play(asked: Asked) -> Said:
         return Said(end="hang") if 30 <= asked.number < 42 else good(asked)
 
@@ -135,19 +135,19 @@ def test_an_address_that_never_answers_is_reported_at_once(
 @pytest.mark.parametrize("from_the_start", [True, False])
 def test_one_judge_that_is_down_stops_no_other(house: House, shape: str, from_the_start: bool) -> None:
     def play(asked: Asked) -> Said:
-        sick = asked.body["model"] == "judge/b" and (from_the_start or asked.number > 60)
+        sick = asked.body["model"] == "judge/b" and (from_the_start or asked.number > 30)
         return DOWN[shape](asked) if sick else good(asked)
 
-    jobs = panels(house, 80)
+    jobs = panels(house, 40)
     with Faulty(play) as server:
-        summary = house.drive(jobs, server.base_url, models=JUDGES, needed=2, outage_s=0.5)
+        summary = house.drive(jobs, server.base_url, models=JUDGES, needed=2, outage_s=0.3)
         assert summary.exit_code == 1 and "judge/b" in summary.down
         for model in ("judge/a", "judge/c"):
             assert all(job.votes[model] != "missing" for job in jobs)
         missing = [job for job in jobs if job.votes["judge/b"] == "missing"]
         asked = len(server.asked)
         server.play = good
-        assert house.drive(panels(house, 80), server.base_url, models=JUDGES, needed=2).done == 80
+        assert house.drive(panels(house, 40), server.base_url, models=JUDGES, needed=2).done == 40
         assert len(server.asked) - asked == len(missing) > 0
     assert all("judge/b" in what for _, reason, what in summary.failures if reason == "model-down")
 
@@ -204,7 +204,9 @@ def test_a_spent_quota_ends_the_run_and_says_when_it_can_go_on(house: House, spe
     assert ("it can go on at" in raised.value.hint) == ("Retry-After" in spent.headers)
 
 
-def test_calls_that_hang_are_given_up_and_asked_again(house: House) -> None:
+def test_calls_that_hang_are_given_up_and_asked_again(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "LOOK_EVERY_S", 0.05)
+
     def play(asked: Asked) -> Said:
         return Said(end="hang") if asked.number > 10 and asked.number % 3 == 0 else good(asked)
 
@@ -259,41 +261,24 @@ def test_the_second_provider_takes_over_whatever_keeps_the_first_from_answering(
         assert {job.replies[0].provider for job in questions} == {second.base_url}
 
 
-FEW_FILES = """
-import resource, sys
-from pathlib import Path
-from duel.calls import Provider, Route, drive
-from duel.settings import load
-from duel.workspace import Workspace
-sys.path.insert(0, sys.argv[4])
-from tests.calls.test_outages import panels, JUDGES
-from tests.calls.jobs import House
-resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[3]), int(sys.argv[3])))
-workspace = Workspace(Path(sys.argv[1]))
-route = Route(Provider(sys.argv[2], "cpk_very_secret"), models=JUDGES, needed=2)
-jobs, settings = panels(House(workspace, None), 300), load(workspace.root)
-summary = drive(jobs, workspace=workspace, settings=settings, route=route, stage="judge")
-print(summary.done, summary.calls, dict(summary.faults))
-"""
-
-
 @pytest.mark.parametrize("files", [256, 1024])
 def test_a_low_limit_on_open_files_costs_no_reply(house: House, files: int) -> None:
-    root = Path(__file__).resolve().parents[2]
+    told = house.workspace.root / "told"
+
+    def work() -> None:
+        most = files + len(os.listdir("/proc/self/fd"))  # what the tests hold open does not count
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        summary = house.drive(panels(house, 300), server.base_url, models=JUDGES, needed=2)
+        told.write_text(f"{summary.done} {summary.calls} {dict(summary.faults)}")
+
     with Faulty(lambda asked: Said(good(asked).body, after_s=0.15)) as server:
-        done = subprocess.run(
-            [sys.executable, "-c", FEW_FILES, house.workspace.root, server.base_url, str(files), str(root)],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stdout.startswith("300 900"), done.stderr[-2000:]
+        assert ended(forked(work)) == 0
+        assert told.read_text().startswith("300 900")
         assert 40 < server.most_in_flight < files
 
 
 def test_a_kill_on_a_slow_disk_pays_no_more_than_the_level_twice(house: House) -> None:
-    """Syncs of 300 ms. Where a slot was free before the commit, 150 requests were asked twice."""
+    """Syncs of 150 ms. Where a slot was free before the commit, 150 requests were asked twice."""
     enough = threading.Event()
     write = ledger.Ledger._write
 
@@ -304,7 +289,7 @@ def test_a_kill_on_a_slow_disk_pays_no_more_than_the_level_twice(house: House) -
 
     def late(self: ledger.Ledger, batch: Any) -> None:
         write(self, batch)
-        time.sleep(0.3)
+        time.sleep(0.15)
 
     def work() -> None:
         ledger.Ledger._write = late  # type: ignore[method-assign]
@@ -355,12 +340,12 @@ def test_a_run_that_is_told_to_end_does_so_whatever_hangs(house: House, monkeypa
 def test_the_progress_line_says_what_is_out_and_what_hangs(
     house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run_summary, "PLAIN_EVERY_S", 0.2)
+    monkeypatch.setattr(run_summary, "PLAIN_EVERY_S", 0.1)
     out = [0.0]
 
     def play(asked: Asked) -> Said:
         out[0] = out[0] or (time.monotonic() if asked.number == 30 else 0.0)
-        return OUT["502"](asked) if out[0] and time.monotonic() - out[0] < 2 else good(asked)
+        return OUT["502"](asked) if out[0] and time.monotonic() - out[0] < 1.5 else good(asked)
 
     with Faulty(play) as server:
         house.drive(house.questions(60), server.base_url, outage_s=20)

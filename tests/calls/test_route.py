@@ -19,10 +19,10 @@ from duel.sections import Price, RateLimit
 from duel.workspace import Workspace
 from tests.calls.jobs import House
 from tests.calls.jobs import house as make_house
+from tests.conftest import ROOT, run_command
 from tests.offline.faults import endpoint
 
 KIMI = "moonshotai/Kimi-K2.6-TEE"
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -133,17 +133,12 @@ def test_a_plan_counts_without_a_call(house: House, capsys: pytest.CaptureFixtur
     assert "unknown price" in capsys.readouterr().out
 
 
-def figures(folder: Path, *more: str) -> str:
-    command = [sys.executable, "-m", "duel", "calls", "--workspace", str(folder), *more]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-
-
 def test_the_figures_are_printed_by_stage_and_model(house: House) -> None:
     with endpoint({"500": 0.3}) as stand_in:
         house.drive(house.questions(20), stand_in.base_url)
-    text = figures(house.workspace.root)
+    text = run_command("calls", "--workspace", house.workspace.root, code=0).out
     assert "some/writer" in text and "http-500 ×" in text
-    row = json.loads(figures(house.workspace.root, "--json"))[0]
+    row = json.loads(run_command("calls", "--workspace", house.workspace.root, "--json", code=0).out)[0]
     assert (row["stage"], row["replies"]) == ("king", 20)
     assert row["calls"] == 20 + row["failed_calls"]["http-500"]
     assert row["latency_p50"] <= row["latency_p90"] <= row["latency_p99"]
