@@ -102,7 +102,7 @@ def test_a_schema_of_somebody_else_reads_no_file_and_asks_no_address(tmp_path: P
             self.send_error(404)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+        Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         refers = {"file": (tmp_path / "own.json").as_uri(), "address": f"http://127.0.0.1:{server.server_port}/x.json"}
         tools = [{"function": {"name": name, "parameters": {"$ref": uri}}} for name, uri in refers.items()]
         found = validators(json.dumps(tools).encode())
