@@ -143,11 +143,11 @@ def forked(work: Callable[[], object]) -> BaseProcess:
     return process
 
 
-def forked_command(name: str, *arguments: object) -> BaseProcess:
-    """A command of `duel` (`king`) in such a copy, with its handling of signals; what it says goes nowhere."""
+def forked_command(name: str, *arguments: object, told: Path = Path(os.devnull)) -> BaseProcess:
+    """A command of `duel` (`king`) in such a copy, with its handling of signals; what it says goes to `told`."""
 
     def main() -> None:
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+        with told.open("w") as said, redirect_stdout(said), redirect_stderr(said):
             command.run(lambda: cli.launch(name, f"duel {name}", list(map(str, arguments))))
 
     return forked(main)
