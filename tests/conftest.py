@@ -143,12 +143,11 @@ def forked(work: Callable[[], object]) -> BaseProcess:
     return process
 
 
-def forked_command(name: str, *arguments: object, told: int | None = None) -> BaseProcess:
-    """A command of `duel` (`king`) in such a copy, with its handling of signals; what it says goes to `told`, or nowhere."""
+def forked_command(name: str, *arguments: object, told: Path | int = Path(os.devnull)) -> BaseProcess:
+    """A command of `duel` (`king`) in such a copy, with its handling of signals; what it says goes to `told`."""
 
     def main() -> None:
-        stream = os.fdopen(os.open(os.devnull, os.O_WRONLY) if told is None else told, "w")
-        with stream, redirect_stdout(stream), redirect_stderr(stream):
+        with open(told, "w") as said, redirect_stdout(said), redirect_stderr(said):
             command.run(lambda: cli.launch(name, f"duel {name}", list(map(str, arguments))))
 
     return forked(main)

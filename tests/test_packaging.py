@@ -64,7 +64,7 @@ def test_without_the_packages_a_command_says_so_once_and_stops(python: Path, tmp
 
 
 def test_the_wheel_runs_and_exports_anywhere(with_packages: Path, tmp_path: Path) -> None:
-    (tmp_path / "chain.toml").write_text("[sample]\nn = 9\n[report]\nfinal_min = 50\ndefeat_min = 40\n")
+    (tmp_path / "chain.toml").write_text("[sample]\nn = 4\n[report]\nfinal_min = 50\ndefeat_min = 40\n")
     run(with_packages, "-m", "duel", "run", "--offline", cwd=tmp_path)
     assert (tmp_path / "report" / "index.html").exists()
     run(with_packages, "-m", "duel", "export", "--offline", "--format", "sft,dpo", cwd=tmp_path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import os
 import sysconfig
 import zlib
 from array import array
@@ -149,9 +150,10 @@ def background() -> Counter[str]:
         counts: Counter[str] = Counter()
         specs = [spec for name in PACKAGES if (spec := find_spec(name))]
         packages = [folder for spec in specs for folder in spec.submodule_search_locations or ()]
-        for root in map(Path, [sysconfig.get_paths()["stdlib"], *packages]):
-            for file in sorted(root.rglob("*.py")):
-                if _NOT_COMMON.isdisjoint(file.relative_to(root).parts):
+        for root in (sysconfig.get_paths()["stdlib"], *packages):
+            for folder, inside, names in os.walk(root):
+                inside[:] = {*inside} - _NOT_COMMON  # no walk through all that is installed beside the library
+                for file in (Path(folder, name) for name in names if name.endswith(".py")):
                     counts.update(set(WORD.findall(file.read_text("utf-8", "replace").casefold())))
         take_background(counts)
     return _BACKGROUND[0]

@@ -189,11 +189,11 @@ def test_what_the_whole_has_changed_since_is_not_overwritten(
 def test_people_s_votes_come_back_once(in_two: Workspace, script: Script, stand_in: StandIn) -> None:
     for number, shard in enumerate(shards.there(in_two)):
         told = {"judge": "person:ann", "order": "king_first", "at": "1"}
-        vote = PersonVote(key=f"k{number}", pair="p", item=f"prompts_40_1_{number + 1}", **told)
+        vote = PersonVote(key=f"k{number}", pair="p", item=f"prompts_20_1_{number + 1}", **told)
         shard.workspace.save(shard.workspace.review / "votes.jsonl", orjson.dumps(vote.model_dump(mode="json")))
     for _ in range(2):
         script("shard", "merge", "--workspace", in_two.root, code=0)
-    assert [vote.item for vote in read_votes(in_two, [])] == ["prompts_40_1_1", "prompts_40_1_2"]
+    assert [vote.item for vote in read_votes(in_two, [])] == ["prompts_20_1_1", "prompts_20_1_2"]
 
 
 def test_a_further_look_in_a_shard_is_remembered(in_two: Workspace, script: Script, stand_in: StandIn) -> None:
@@ -233,12 +233,12 @@ def test_shards_run_side_by_side_under_xargs(drawn: Workspace, script: Script, s
 
 
 def test_a_new_draw_leaves_answers_to_the_old_one_behind(in_two: Workspace, script: Script, stand_in: StandIn) -> None:
-    script("prompt.py", "--n", 20, "--workspace", in_two.root, code=0)
+    script("prompt.py", "--n", 10, "--workspace", in_two.root, code=0)
     script("shard", "split", 2, "--workspace", in_two.root, code=0)
     script("shard", "merge", "--workspace", in_two.root)
     stems = {stem for stem, _, _ in in_two.prompts([])}
     assert {path.stem for path in in_two.answer_paths()} <= stems
-    assert len(stems) == 20
+    assert len(stems) == 10
 
 
 def test_a_split_workspace_says_so_before_it_asks_anything(drawn: Workspace, script: Script, stand_in: StandIn) -> None:

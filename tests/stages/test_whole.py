@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from duel.bookkeeping import Result
 from duel.offline import SAMPLE
 from duel.stages import export, king, validate, whole
 from duel.workspace import BUCKETS, Workspace
-from tests.conftest import ROOT, Finished
+from tests.conftest import Finished, ended, forked_command
 from tests.offline.watched import StandIn, endpoint
 from tests.stages.conftest import SETTINGS
 
@@ -36,22 +34,19 @@ def sampled(tmp_path: Path) -> Workspace:
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_process_ends_the_whole_run_after_the_replies_in_flight(
-    sampled: Workspace, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
+    sampled: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals
 ) -> None:
     with endpoint(latency_s=0.1) as stand_in:
         monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
         monkeypatch.setenv("CHUTES_API_KEY", "k")
-        call = [sys.executable, str(ROOT / "run.py"), "--workspace", str(sampled.root)]
-        with subprocess.Popen(call, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as run:
-            while not stand_in.stats()["requests"]:
-                try:
-                    run.wait(0.005)
-                except subprocess.TimeoutExpired:
-                    continue
-            run.send_signal(how)
-            said = run.communicate(timeout=30)[1]
+        run = forked_command("run", "--workspace", sampled.root, told=tmp_path / "said.txt")
+        while run.is_alive() and not stand_in.stats()["requests"]:
+            run.join(0.005)
+        os.kill(run.pid or 0, how)
+        code = ended(run)
         served = stand_in.stats()
-    assert run.returncode == 130
+    said = (tmp_path / "said.txt").read_text()
+    assert code == 130, said
     assert "Traceback" not in said and "Run the same command again" in said
     assert "challenger" not in said
     assert len(sampled.answer_paths()) == served["unique_ok"] == served["requests"]
