@@ -82,8 +82,11 @@ def odds(weights: Sequence[float], wanted: int) -> list[float]:
 
 def systematic(chances: Sequence[float], at: float) -> list[int]:
     """The places at `at` (in [0, 1)) and every 1 behind it on the sums of `chances`, each by its own (Madow 1949)."""
-    sums = list(accumulate(chances))
-    return [min(bisect_right(sums, at + step), len(sums) - 1) for step in range(round(sums[-1]))]
+    sums, places = list(accumulate(chances)), list[int]()
+    for step in range(wanted := round(sums[-1])):
+        place = max(bisect_right(sums, at + step), places[-1] + 1 if places else 0)  # sums are rounded: none twice
+        places.append(min(place, len(sums) - wanted + step))
+    return places
 
 
 def phases(messages: Sequence[Message]) -> dict[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,18 +49,26 @@ def proposals(asked: str) -> list[str]:
     return re.findall(r"=== PROPOSAL (\w+) ===\n(.*?)\n=== END OF PROPOSAL \1 ===", asked, re.DOTALL)
 
 
+@pytest.fixture(scope="session")
+def mirrored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The mirrors, and the commit of the one repository there."""
+    mirrors = tmp_path_factory.mktemp("mirrored")
+    return mirrors, make_repository(mirrors, "owner/repo", {"a.txt": "one\ntwo\n", "b.txt": "x\n"}).commit
+
+
 @pytest.fixture
-def tasks(tmp_path: Path) -> Callable[..., Workspace]:
+def tasks(mirrored: tuple[Path, str], tmp_path: Path) -> Callable[..., Workspace]:
     """A workspace with `count` issues about one small repository."""
 
     def make(count: int = 1, more: str = "", folder: str = "work") -> Workspace:
         workspace = Workspace(tmp_path / folder)
-        start = make_repository(workspace.root / "mirrors", "owner/repo", {"a.txt": "one\ntwo\n", "b.txt": "x\n"})
+        mirrors, newest = mirrored
+        shutil.copytree(mirrors, workspace.root / "mirrors")
         for number in range(1, count + 1):
             commit = Commit(
                 instance_id=f"owner__repo-{number}",
                 repo="owner/repo",
-                commit=start.commit,
+                commit=newest,
                 issue=f"Line {number} of `a.txt` is wrong.",
                 license="MIT",
             )

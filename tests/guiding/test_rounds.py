@@ -15,6 +15,7 @@ from duel import settings
 from duel.guiding.rounds import InterventionRates, row
 from duel.offline import overrides
 from duel.records import Guided, GuidedRun
+from duel.stages import guide, prompt
 from duel.workspace import Workspace
 from tests.conftest import Finished, ended, forked_command
 from tests.guiding.conftest import guided
@@ -25,23 +26,36 @@ Script = Callable[..., Finished]
 BADNESS = {1: 0.50, 2: 0.30, 3: 0.15}
 """The share of bad proposals of each round's agent; the overseer knows each, so it is the rate of interventions."""
 SETTINGS = "[guide]\nverify = false\ntasks = {tasks}\nheld_out = {held_out}\n"
+MODELS = 'agent_model = "offline-stand-in/agent-30"\noverseer_model = "offline-stand-in/overseer"\n'
+SANDBOX = '[execute]\nbackend = "bubblewrap"\n'
 
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundled sample's pull requests and prompts."""
-    from duel.stages import prompt
-
     workspace = Workspace(tmp_path_factory.mktemp("drawn"))
     prompt.run(workspace, settings.load(workspace.root, *overrides(True)), offline=True)
     return workspace.root
 
 
-def workspace_of(drawn: Path, folder: Path, *, tasks: int, held_out: float = 0.0) -> Workspace:
+def workspace_of(drawn: Path, folder: Path, *, tasks: int, held_out: float = 0.0, more: str = "") -> Workspace:
     for name in ("commit", "prompt"):
         shutil.copytree(drawn / name, folder / name)
-    (folder / "chain.toml").write_text(SETTINGS.format(tasks=tasks, held_out=held_out))
+    (folder / "chain.toml").write_text(SETTINGS.format(tasks=tasks, held_out=held_out) + more)
     return Workspace(folder)
+
+
+@pytest.fixture(scope="module")
+def two_tasks(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the first round of two tasks."""
+    workspace = workspace_of(drawn, tmp_path_factory.mktemp("rounds") / "work", tasks=2)
+    guide.run(workspace, settings.load(workspace.root, *overrides(True)), offline=True)
+    return workspace.root
+
+
+@pytest.fixture
+def one_round(two_tasks: Path, tmp_path: Path) -> Workspace:
+    return Workspace(Path(shutil.copytree(two_tasks, tmp_path / "work")))
 
 
 def of_round(records: list[Guided], number: int) -> list[GuidedRun]:
@@ -49,7 +63,8 @@ def of_round(records: list[Guided], number: int) -> list[GuidedRun]:
 
 
 def test_three_agents_of_known_badness_over_24_tasks(drawn: Path, tmp_path: Path, script: Script) -> None:
-    workspace = workspace_of(drawn, tmp_path / "work", tasks=24, held_out=0.25)
+    # With four actions of 24 tasks an interval is 0.2 wide; with the fifteen that a run may take, 0.15.
+    workspace = workspace_of(drawn, tmp_path / "work", tasks=24, held_out=0.15, more="max_steps = 4\n")
     for number, badness in BADNESS.items():
         name = f"offline-stand-in/agent-{100 * badness:.0f}"
         said = script("guide", "--workspace", workspace.root, "--offline", "--agent", name, code=0).err
@@ -124,7 +139,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes_and_no_call_twice(
     with endpoint(latency_s=0.01) as stand_in:
         monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
         stage = forked_command("guide", "--workspace", broken.root)
-        while stage.is_alive() and stand_in.stats()["requests"] < 40:
+        while stage.is_alive() and stand_in.stats()["requests"] < 15:
             stage.join(0.002)
         os.kill(stage.pid or 0, how)
         assert ended(stage) == (-9 if how == signal.SIGKILL else 130)
@@ -144,22 +159,17 @@ def undisturbed() -> dict[str, bytes]:
 
 
 def to_interrupt(drawn: Path, folder: Path) -> Workspace:
-    workspace = workspace_of(drawn, folder, tasks=5, held_out=0.4)
-    with (workspace.root / "chain.toml").open("a") as chain:
-        chain.write('agent_model = "offline-stand-in/agent-30"\noverseer_model = "offline-stand-in/overseer"\n')
-        chain.write('[execute]\nbackend = "bubblewrap"\n')
-    return workspace
+    return workspace_of(drawn, folder, tasks=3, held_out=0.4, more=MODELS + "max_steps = 5\n" + SANDBOX)
 
 
 def guided_files(workspace: Workspace) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((workspace.root / "guided").iterdir())}
 
 
-def test_dates_that_an_earlier_run_showed_stand(drawn: Path, tmp_path: Path, script: Script) -> None:
+def test_dates_that_an_earlier_run_showed_stand(one_round: Workspace, script: Script) -> None:
     """A rerun replays the commands; a new date in their output must not make new questions."""
-    workspace = workspace_of(drawn, tmp_path / "work", tasks=1)
-    script("guide", "--workspace", workspace.root, "--offline", code=0)
-    (path,) = (path for path, _ in workspace.guided([]))
+    workspace = one_round
+    path, _ = next(workspace.guided([]))
     whole = path.read_bytes()
     record = workspace.read(path, Guided)
     for step in record.steps[:3]:
@@ -174,12 +184,9 @@ def test_dates_that_an_earlier_run_showed_stand(drawn: Path, tmp_path: Path, scr
     assert path.read_bytes() != whole
 
 
-def test_another_agent_begins_the_next_round_and_the_rounds_before_stay(
-    drawn: Path, tmp_path: Path, script: Script
-) -> None:
-    workspace = workspace_of(drawn, tmp_path / "work", tasks=2)
+def test_another_agent_begins_the_next_round_and_the_rounds_before_stay(one_round: Workspace, script: Script) -> None:
+    workspace = one_round
     call = ("guide", "--workspace", workspace.root, "--offline")
-    script(*call, code=0)
     before = {path: path.read_bytes() for path, _ in workspace.guided([])}
     assert "nothing to do" in script(*call, code=0).err
     assert {path: path.read_bytes() for path, _ in workspace.guided([])} == before
@@ -195,14 +202,11 @@ def test_another_agent_begins_the_next_round_and_the_rounds_before_stay(
     assert len({run.series for record in guided(workspace) for run in record.every_round()}) == 2
 
 
-def test_a_damaged_record_is_named_and_made_again(drawn: Path, tmp_path: Path, script: Script) -> None:
-    workspace = workspace_of(drawn, tmp_path / "work", tasks=2)
-    call = ("guide", "--workspace", workspace.root, "--offline")
-    script(*call, code=0)
-    path, _ = next(workspace.guided([]))
+def test_a_damaged_record_is_named_and_made_again(one_round: Workspace, script: Script) -> None:
+    path, _ = next(one_round.guided([]))
     before = path.read_bytes()
     path.write_bytes(before[:200])
-    said = script(*call, code=0).err
+    said = script("guide", "--workspace", one_round.root, "--offline", code=0).err
     assert "1 file was damaged and written again" in said
     assert path.read_bytes() == before
 
@@ -234,16 +238,12 @@ def test_what_is_submitted_is_checked_by_the_issues_own_tests(drawn: Path, tmp_p
 def test_a_spent_budget_ends_the_run_cleanly_and_the_rest_is_taken_up_later(
     drawn: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = workspace_of(drawn, tmp_path / "work", tasks=3)
-    with (workspace.root / "chain.toml").open("a") as file:
-        file.write(
-            'agent_model = "some/agent-30"\noverseer_model = "some/overseer"\n[execute]\nbackend = "bubblewrap"\n'
-        )
-        file.write('[prices]\n"*" = { input = 1.0, output = 1.0 }\n')
+    prices = '[prices]\n"*" = { input = 1.0, output = 1.0 }\n'
+    workspace = workspace_of(drawn, tmp_path / "work", tasks=3, more=MODELS + "max_steps = 5\n" + SANDBOX + prices)
     with endpoint() as stand_in:
         monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
         monkeypatch.setenv("CHUTES_API_KEY", "k")
-        script("guide", "--workspace", workspace.root, "--budget", "0.05", code=3)
+        script("guide", "--workspace", workspace.root, "--budget", "0.02", code=3)
         asked = stand_in.stats()["requests"]
         assert asked
         script("guide", "--workspace", workspace.root, code=0)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from duel import cli, command
 from duel.errors import SourceError
 from duel.sources import parquet_tables
 from duel.sources.parquet_tables import HubTable, seconds_to_wait
 from duel.workspace import Workspace
-from tests.conftest import ROOT
+from tests.conftest import ended, forked
 from tests.hub import LoopbackHub
 from tests.sources.tables import dataset, pull, write_pulls
 
@@ -242,23 +243,37 @@ def test_a_relative_path_is_looked_up_in_the_workspace_and_then_here(tmp_path: P
 
 
 @pytest.mark.usefixtures("published")
-def test_a_run_that_was_killed_goes_on_to_the_same_bytes(loopback: LoopbackHub, tmp_path: Path, script: Script) -> None:
+def test_a_run_that_was_killed_goes_on_to_the_same_bytes(
+    loopback: LoopbackHub, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
     whole, killed = (configure(tmp_path / name, n=50, files=20) for name in ("whole", "killed"))
-    script("prompt.py", "--workspace", whole, code=0, **loopback.environment)
+    for name, value in loopback.environment.items():
+        monkeypatch.setenv(name, value)
+    script("prompt.py", "--workspace", whole, code=0)
     loopback.requests.clear()
-    environment = {**os.environ, **loopback.environment, "HF_HOME": str(tmp_path / "fresh")}
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "fresh"))
     loopback.refuse("/resolve/" + loopback.repositories["someone/pulls"].sha, {"Retry-After": "300"})
-    command = [sys.executable, str(ROOT / "prompt.py"), "--workspace", str(killed)]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as run:
-        assert run.stderr
+    reading, writing = os.pipe()
+
+    def prompt() -> None:
+        with os.fdopen(writing, "w", buffering=1) as said, redirect_stderr(said):
+            command.run(lambda: cli.launch("prompt", "prompt.py", ["--workspace", str(killed)]))
+
+    run = forked(prompt)
+    os.close(writing)
+    with os.fdopen(reading) as stderr:
         seen: list[str] = []
-        for line in run.stderr:
+        for line in stderr:
             seen.append(line)
             if sum("read data/" in one for one in seen) == 20 and any("going on in 300 s" in one for one in seen):
                 run.kill()  # with the trajectories read and the pull requests not
+    assert ended(run) == -signal.SIGKILL
     assert not (killed / "prompt").exists()
-    script("prompt.py", "--workspace", killed, code=0, **{**loopback.environment, "HF_HOME": str(tmp_path / "fresh")})
+    script("prompt.py", "--workspace", killed, code=0)
     assert set(loopback.downloads().values()) == {1}
+    assert len(loopback.downloads()) == 23
     for folder in ("prompt", "commit", "report"):
         names = {path.name for path in (whole / folder).iterdir()}
         assert names == {path.name for path in (killed / folder).iterdir()}

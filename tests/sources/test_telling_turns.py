@@ -125,6 +125,12 @@ def test_the_chances_add_up_to_what_is_drawn(weights: list[float], data: st.Data
     assert len({*places}) == len(places) == wanted
 
 
+def test_no_place_is_drawn_twice_where_a_sum_is_rounded() -> None:
+    almost_one = 0.9999999999999999
+    assert systematic([1.0, 1.0, 1.0], almost_one) == [0, 1, 2]
+    assert systematic([0.1] * 10 + [1.0], almost_one) == [9, 10]
+
+
 @pytest.mark.parametrize(
     ("weights", "wanted"), [([1, 1, 1, 5, 1, 1], 1), ([1, 2, 3, 4], 2), ([9, 1, 1], 2), ([2, 2], 2)]
 )
