@@ -147,7 +147,7 @@ def forked_command(name: str, *arguments: object, told: Path | int = Path(os.dev
     """A command of `duel` (`king`) in such a copy, with its handling of signals; what it says goes to `told`."""
 
     def main() -> None:
-        with open(told, "w") as said, redirect_stdout(said), redirect_stderr(said):
+        with open(told, "w") as said, redirect_stdout(said), redirect_stderr(said):  # noqa: PTH123 - a handle too
             command.run(lambda: cli.launch(name, f"duel {name}", list(map(str, arguments))))
 
     return forked(main)
