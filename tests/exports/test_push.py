@@ -40,6 +40,7 @@ def hub() -> Iterator[Hub]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or a body waits 40 ms for the receipt of its head
 
         def log_message(self, *_: object) -> None:
             pass
