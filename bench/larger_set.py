@@ -118,7 +118,7 @@ async def measure_requests(count: int) -> None:
     machine = backends.open_executor(workspace, chosen, backends.limits(chosen), offline=True)
     rows = []
     try:
-        for row, _, _ in await episodes._drawn(machine, episodes.bundled(), count, 0, drops):
+        for _, row, _ in await episodes._drawn(machine, episodes.bundled(), count, 0, drops):
             messages = [{"role": "user", "content": row.made["asked"][0]}]
             rows.append(ScaledRow.model_validate({**row.model_dump(), "messages": messages}))
     finally:

@@ -12,14 +12,14 @@ import subprocess
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
 from duel import offline
 from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
-from duel.execution.executor import ExecutionError, Limits
+from duel.execution.executor import Limits
 from duel.execution.replay import as_done
 from duel.execution.verification import Attempt, Verified, Verifier
 from duel.records import Message
@@ -35,6 +35,17 @@ class Known(NamedTuple):
     key: str
     verified: Verified
     fixed: bool
+
+
+class Remembering(Verifier):
+    """A verifier that keeps what each rollout changed: its history is replayed once."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.changed: dict[int, str] = {}
+
+    async def change(self, attempt: Attempt) -> str:
+        return self.changed.setdefault(id(attempt), await super().change(attempt))
 
 
 def main() -> None:
@@ -65,7 +76,7 @@ async def verified(
         fixes = {base.instance_id: dict(base.fix) for base, _row in sample_repositories.bases(repository, _new(folder))}
         sources = Sources(Path(folder, "cache"), offline=True)
         tester, replayer = Bubblewrap(sources, Limits(keep=1 << 20), whole_machine=True), Bubblewrap(sources)
-        verifier = Verifier(tester, replayer, seconds)
+        verifier = Remembering(tester, replayer, seconds)
         todo = [
             attempt_of(
                 row["instance_id"], pulls[row["instance_id"]], [Message(**message) for message in row["messages"]]
@@ -75,7 +86,7 @@ async def verified(
         ]
         found = []
         async for attempt, one in as_done(verifier.verify, iter(todo), 2):
-            change = await _change(verifier, attempt)
+            change = verifier.changed.get(id(attempt), "")
             found.append(Known(attempt.key, one, _fixed(change, sources, attempt, fixes[attempt.key])))
         await verifier.close()
     return found
@@ -85,13 +96,6 @@ def _new(folder: str) -> Path:
     history = Path(folder, "history")
     history.mkdir()
     return history
-
-
-async def _change(verifier: Verifier, attempt: Attempt) -> str:
-    try:
-        return await verifier.change(attempt)
-    except ExecutionError:
-        return ""
 
 
 def _fixed(change: str, sources: Sources, attempt: Attempt, fix: dict[str, str]) -> bool:

@@ -24,7 +24,7 @@ from duel.records.record import Part
 TEST_SECONDS = 1800.0  # OpenRewardEnv gives tests 600 s, verifiers 900, SWE-bench's client 1,800
 _DIFF = "git -c core.fsmonitor=false add -A && git diff --cached --binary --no-color --no-ext-diff --no-textconv "
 _TEST_FILES = ("test/*", "tests/*", "*/test/*", "*/tests/*", "test_*", "*/test_*", "*_test.*", "*.test.*", "*.spec.*")
-_CHUNK = 90_000
+_CHUNK = 60_000
 _PATCH_FILE = ".duel-patch"
 _TOUCHED = re.compile(r"^(?:\+\+\+ b/|--- a/|rename (?:from|to) )(.+?)\t?$", re.MULTILINE)
 # One line a test: pytest -rA and -v, unittest -v, go test -v, cargo test, node --test and TAP, mocha and vitest, ctest.
@@ -152,12 +152,14 @@ async def apply(state: State, patch: str, *, without: Sequence[str] = (), what: 
     """Apply a patch in a state, leaving out files that match `without`. Raises ExecutionError (`no-patch`)."""
     if not patch.strip():
         return
-    packed = base64.b64encode(patch.encode("utf-8", "replace")).decode()
-    for at in range(0, len(packed), _CHUNK):
-        await state.run(f"printf %s {packed[at : at + _CHUNK]} >> {_PATCH_FILE}")
     excluded = " ".join(shlex.quote(f"--exclude={pattern}") for pattern in without)
-    options = f"--allow-empty --whitespace=nowarn {excluded}"
-    done = await state.run(f"base64 -d {_PATCH_FILE} | git apply {options} - ; code=$?; rm {_PATCH_FILE}; exit $code")
+    apply = f"git apply --allow-empty --whitespace=nowarn {excluded} -"
+    packed = base64.b64encode(patch.encode("utf-8", "replace")).decode()
+    *first, last = (f"printf %s {packed[at : at + _CHUNK]}" for at in range(0, len(packed), _CHUNK))
+    for chunk in first:
+        await state.run(f"{chunk} >> {_PATCH_FILE}")
+    begun = f"cat {_PATCH_FILE}; rm {_PATCH_FILE};" if first else ""
+    done = await state.run(f"set -o pipefail; {{ {begun} {last}; }} | base64 -d | {apply}")
     if done.exit:
         raise ExecutionError("no-patch", f"{what} does not apply: {done.stderr.text.strip()[:200]}")
 

@@ -60,6 +60,8 @@ class Parent:
 
 Child: TypeAlias = tuple[list[Entry], ScaledRow | None]  # what becomes of a parent, and the row whose task follows
 
+Draw: TypeAlias = tuple[int, Parent, random.Random]  # a child's number, its parent, and what it draws from
+
 
 def tool_swapped(parent: Parent, draw: random.Random) -> Child:
     at, n, call = parent.drawn(draw, "read", "grep", "glob")
@@ -127,30 +129,29 @@ async def children(
     if not rows:
         hint = "`duel scale synthesize`, `public` or `sessions` make them"
         raise SourceError("there are no rows to make children of", where=home(workspace), hint=hint)
-    executed = any("needs" in row.made for row in rows)
+    executed = any(row.is_executed for row in rows)
     executor = await episodes.opened(workspace, settings, offline=offline) if executed else None
-    made = []
+
+    async def made(child: Draw) -> ScaledRow:
+        number, parent, _ = child
+        return await _child(executor, *child) if executor and parent.row.is_executed else _copy(parent, number)
+
+    def refused(child: Draw, error: ItemError) -> None:
+        drops.drop(_copy(child[1], child[0]).id, child[1].row.source.name, error.reason, error.what)
+
     try:
-        for number, parent, draw in drawn(rows, count, seed):
-            try:
-                if executor and "needs" in parent.row.made:
-                    made.append(await _child(executor, parent, number, draw))
-                else:
-                    made.append(_copy(parent, number))
-            except ItemError as error:
-                drops.drop(_copy(parent, number).id, parent.row.source.name, error.reason, error.what)
+        return await episodes.side_by_side(made, [*drawn(rows, count, seed)], refused)
     finally:
         if executor:
             await executor.close()
-    return made
 
 
-def drawn(rows: Sequence[ScaledRow], count: int, seed: int) -> Iterator[tuple[int, Parent, random.Random]]:
+def drawn(rows: Sequence[ScaledRow], count: int, seed: int) -> Iterator[Draw]:
     """`count` parents in turn over a seeded order, each with the draws of its child."""
     order = sorted(rows, key=lambda row: random.Random(f"{seed}/{row.id}").random())
     siblings: defaultdict[tuple[str, str], list[ScaledRow]] = defaultdict(list)
     for row in order:
-        if "needs" in row.made:
+        if row.is_executed:
             siblings[row.source.name, row.source.revision].append(row)
     for number in range(count if order else 0):
         row = order[number % len(order)]
@@ -166,7 +167,7 @@ def _copy(parent: Parent, number: int) -> ScaledRow:
     return row.model_copy(update=update)
 
 
-async def _child(executor: Executor, parent: Parent, number: int, draw: random.Random) -> ScaledRow:
+async def _child(executor: Executor, number: int, parent: Parent, draw: random.Random) -> ScaledRow:
     name = draw.choice([*CHANGES])
     (beats, other), of_parent = CHANGES[name](parent, draw), parent.row.made
     calls = calls_made(beats)

@@ -8,11 +8,11 @@ import asyncio
 import random
 import re
 import shlex
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from itertools import count, islice
-from typing import Any
+from itertools import count
+from typing import Any, TypeVar
 
 from duel import offline
 from duel.bookkeeping import LeftOut
@@ -22,6 +22,7 @@ from duel.conversation.model import AgentCall, AgentReply, Entry, Said, calls_ma
 from duel.errors import ItemError, SettingsError
 from duel.execution import backends
 from duel.execution.executor import Executor, Start, State
+from duel.execution.replay import as_done
 from duel.records import Message
 from duel.scaling.agent_tools import Toolset
 from duel.scaling.plans import Ground, Seen, Steps, plans, survey
@@ -29,10 +30,12 @@ from duel.scaling.scaled_rows import HowMade, RowSource, ScaledRow
 from duel.settings import Settings
 from duel.workspace import Workspace
 
+Given = TypeVar("Given")
 HISTORY = 2  # commits of a checkout: a long task undoes the last one
 SHOWN = 60  # lines of a search that are shown
 LONGEST = 20_000
 AT_ONCE = 4  # plans that are carried out side by side
+LOOKS = ("read", "grep", "glob")  # they change nothing: without one of them all others give what they gave
 
 
 async def drafts(
@@ -125,26 +128,41 @@ async def rows(
     executor: Executor, starts: Sequence[tuple[Start, str]], tries: int, seed: int, drops: LeftOut, tools: Toolset
 ) -> list[ScaledRow]:
     """The rows of as many plans as pass every gate, in the order in which they were drawn."""
-    made: list[ScaledRow] = []
-    drawn = iter(await _drawn(executor, starts, tries, seed, drops))
-    while batch := [*islice(drawn, AT_ONCE)]:
-        done = [_episode(executor, start, draft, steps, tools) for draft, start, steps in batch]
-        for (draft, start, _), found in zip(batch, await asyncio.gather(*done, return_exceptions=True), strict=True):
-            if isinstance(found, ItemError):
-                drops.drop(draft.id, start.repository, found.reason, found.what)
-            elif isinstance(found, BaseException):
-                raise found
-            else:
-                made.append(found)
+    drawn = await _drawn(executor, starts, tries, seed, drops)
+    return await side_by_side(
+        lambda plan: _episode(executor, *plan, tools),
+        drawn,
+        lambda plan, error: drops.drop(plan[1].id, plan[0].repository, error.reason, error.what),
+    )
+
+
+async def side_by_side(
+    work: Callable[[Given], Awaitable[ScaledRow]], items: Sequence[Given], refused: Callable[[Given, ItemError], None]
+) -> list[ScaledRow]:
+    """The row of each item, AT_ONCE side by side, in the items' order; `refused` hears which have none, and why."""
+
+    async def one(place: int) -> ScaledRow | ItemError:
+        try:
+            return await work(items[place])
+        except ItemError as error:
+            return error
+
+    done = {place: found async for place, found in as_done(one, range(len(items)), AT_ONCE)}
+    made = []
+    for place, item in enumerate(items):
+        if isinstance(found := done[place], ItemError):
+            refused(item, found)
+        else:
+            made.append(found)
     return made
 
 
 async def _drawn(
     executor: Executor, starts: Sequence[tuple[Start, str]], tries: int, seed: int, drops: LeftOut
-) -> list[tuple[ScaledRow, Start, Steps]]:
+) -> list[tuple[Start, ScaledRow, Steps]]:
     """Rows without messages, and the plans that will fill them; each was asked what it asks."""
     known: dict[Start, Ground] = {}
-    drawn: dict[str, tuple[ScaledRow, Start, Steps]] = {}
+    drawn: dict[str, tuple[Start, ScaledRow, Steps]] = {}
     weights = [weight for weight, _ in plans().values()]
     for number in range(tries):
         start, license = starts[number % len(starts)]
@@ -169,7 +187,7 @@ async def _drawn(
         group = [f"repository {name}", f"commit {commit}", f"plan {seed}/{number}"]
         made: HowMade = {"by": "duel scale synthesize", "kind": kind, "asked": [request], "names": names}
         draft = ScaledRow(id=identity, messages=[], tools=[], source=source, group=group, made=made)
-        drawn[once] = draft, start, steps
+        drawn[once] = start, draft, steps
     return [*drawn.values()]
 
 
@@ -204,7 +222,9 @@ async def _episode(executor: Executor, start: Start, draft: ScaledRow, steps: St
         raise ItemError("not-reproduced", request)
     for left, one in enumerate(made):
         if not one.failed:
-            without, changed = await again(executor, start, calls[:left] + calls[left + 1 :])
+            without, changed = made[:left] + made[left + 1 :], diff
+            if calls[left].name not in LOOKS:
+                without, changed = await again(executor, start, calls[:left] + calls[left + 1 :])
             if are_observed(needs, without) and changed == diff:
                 raise ItemError("call-not-needed", calls[left].name)
     told = messages([*beats, AgentReply(answer)], made, tools)

@@ -125,8 +125,8 @@ class Phrasing:
     def jobs(self, rows: Sequence[ScaledRow]) -> list[PhrasedRow]:
         made = []
         for row in rows:
-            try:  # where its calls were executed, its thoughts are worded too
-                wanted = [*self._requests(row), *(self._thoughts(row) if "needs" in row.made else ())]
+            try:
+                wanted = [*self._requests(row), *(self._thoughts(row) if row.is_executed else ())]
                 made.append(PhrasedRow(row, self.settings, wanted, self.drops))
             except ItemError as error:
                 self.drops.drop(row.id, row.source.name, error.reason, error.what)

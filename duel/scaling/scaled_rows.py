@@ -79,6 +79,11 @@ class ScaledRow(BaseModel):
         except ValueError as error:
             raise ItemError("damaged", f"not a JSON object: {error}") from None
 
+    @property
+    def is_executed(self) -> bool:
+        """Its calls were executed here: they may be again, and its thoughts may be worded anew."""
+        return "needs" in self.made
+
     def line(self) -> bytes:
         return orjson.dumps(self.model_dump(exclude_unset=True), option=orjson.OPT_APPEND_NEWLINE)
 

@@ -132,21 +132,29 @@ def test_a_chain_toml_overrides_how_many_are_drawn(tmp_path):
     assert (chosen.sample.n, chosen.sample.per_instance) == (7, ROLLOUTS)
 
 
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Every repository of the sample, recorded anew: its name, where it lies, and each pull request's base and row."""
+    made = []
+    for one in repository.load():
+        place = tmp_path_factory.mktemp("recorded")
+        made.append((one.name, place, [*repository.bases(one, place)]))
+    return made
+
+
 # -- recording it anew ---------------------------------------------------------------------------------------------
 
 
 @needs_git
-def test_the_repositories_are_those_that_were_recorded(pulls, tmp_path):
+def test_the_repositories_are_those_that_were_recorded(pulls, recorded):
     """Commit ids are hashes of all files and dates: equal ids mean equal repositories, whatever git made them."""
-    for number, one in enumerate(repository.load()):
-        place = tmp_path / str(number)
-        place.mkdir()
-        for base, row in repository.bases(one, place):
+    for name, _, bases in recorded:
+        for base, row in bases:
             assert row["base_commit"] == pulls[row["instance_id"]]["base_commit"]
             assert row["problem_statement"] == pulls[row["instance_id"]]["problem_statement"]
             assert row["problem_statement"] in task(base)
-        made = base.checkout.git("rev-parse", "HEAD").strip()
-        assert base.checkout.git("bundle", "list-heads", str(bundle(one.name))) == f"{made} refs/heads/main\n"
+        made = base.checkout.git("rev-parse", "main").strip()
+        assert base.checkout.git("bundle", "list-heads", str(bundle(name))) == f"{made} refs/heads/main\n"
 
 
 @needs_git
@@ -162,18 +170,15 @@ def test_recording_twice_gives_the_same_bytes(tmp_path):
 
 
 @needs_git
-def test_a_careful_agent_repairs_the_file_by_a_command(tmp_path):
-    (tmp_path / "repository").mkdir()
+def test_a_careful_agent_repairs_the_file_by_a_command(recorded, tmp_path):
     allowed = tools(tmp_path / "tools")
-    for one in repository.load():
-        place = tmp_path / one.name.partition("/")[2]
-        place.mkdir()
-        for base, _ in repository.bases(one, place):
-            shell = Shell(place, allowed)
+    for _, place, bases in recorded:
+        shell = Shell(place, allowed)
+        for base, _ in bases:
+            base.checkout.git("checkout", "--quiet", "--force", "--detach", base.commit)
             for path, text in base.fix.items():
                 assert shell.observe(edits.command(path, base.files[path], text)) == "Observation: "
                 assert (place / path).read_text("utf-8") == text
-            base.checkout.git("reset", "--quiet", "--hard", base.commit)
 
 
 @needs_git

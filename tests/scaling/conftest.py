@@ -1,4 +1,4 @@
-"""A repository that plans are carried out in, and the rows of forty plans in it: made once a process."""
+"""A repository that plans are carried out in, and the rows of plans in it: made once a process."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ SHOP = {
     "shop/tax.py": "class TaxRate:\n    rate = 19\n\n"
     "    def tax_due(self, net):\n        return net * self.rate / 100\n",
 }
+PLANS = 24
 Made = tuple[list[ScaledRow], LeftOut]
 
 
@@ -42,7 +43,7 @@ def shop(mirrors: Path) -> Start:
 
 @pytest.fixture(scope="session")
 def made(mirrors: Path, shop: Start) -> Made:
-    return carried_out(mirrors, shop, 40)
+    return carried_out(mirrors, shop, PLANS)
 
 
 def machine(mirrors: Path) -> Sources:

@@ -62,7 +62,7 @@ def test_rows_call_the_tools_of_the_listing_and_fit_their_schemas(
     mirrors: Path,
     shop: Start,
 ) -> None:
-    made, _ = carried_out(mirrors, shop, 20, of_file(listing(tmp_path / "tools.json")))
+    made, _ = carried_out(mirrors, shop, 8, of_file(listing(tmp_path / "tools.json")))
     calls = [(row, call) for row in made for call in row.calls()]
     assert {call.name for _, call in calls} >= {"Read", "Bash"}
     for row, call in calls:

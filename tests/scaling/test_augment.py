@@ -23,7 +23,7 @@ from tests.scaling.conftest import Made, machine
 from tests.scaling.rows import put, row
 
 Script = Callable[..., Finished]
-CHILDREN = 3
+CHILDREN = 2
 """Of each change that are executed."""
 
 
@@ -33,13 +33,13 @@ def test_every_change_is_executed_names_its_parent_and_is_reproduced(mirrors: Pa
 
     async def work() -> None:
         executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)
-        for number, parent, draw in augmentation.drawn(made[0], 3 * len(made[0]), 1):
+        for number, parent, draw in augmentation.drawn(made[0], 5 * len(made[0]), 1):
             state = draw.getstate()
             if len(children[draw.choice([*CHANGES])]) >= CHILDREN:
                 continue
             draw.setstate(state)
             try:
-                child = await augmentation._child(executor, parent, number, draw)
+                child = await augmentation._child(executor, number, parent, draw)
             except ItemError as error:
                 drops[error.reason] += 1
                 continue
@@ -47,6 +47,8 @@ def test_every_change_is_executed_names_its_parent_and_is_reproduced(mirrors: Pa
             calls = [AgentCall("", call.name, call.arguments) for call in child.calls()]
             seen, _ = await episodes.again(executor, shop, calls)
             assert [one.text for one in seen] == [call.result for call in child.calls()]
+            if all(len(pairs) >= CHILDREN for pairs in children.values()):
+                break
         await executor.close()
 
     asyncio.run(work())
@@ -76,7 +78,7 @@ def test_a_change_that_hides_what_the_answer_needs_or_leaves_another_diff_is_no_
         async def work() -> str:
             executor = Bubblewrap(machine(mirrors), Limits())
             try:
-                await augmentation._child(executor, parent, 0, random.Random(0))
+                await augmentation._child(executor, 0, parent, random.Random(0))
             except ItemError as error:
                 return error.reason
             finally:

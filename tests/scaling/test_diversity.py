@@ -60,7 +60,7 @@ def drawn_rows(count: int, monkeypatch: pytest.MonkeyPatch) -> list[ScaledRow]:
 
     async def plans() -> list[ScaledRow]:
         rows = []
-        for draft, _, _ in await episodes._drawn(None, starts, count, 0, LeftOut()):  # type: ignore[arg-type]
+        for _, draft, _ in await episodes._drawn(None, starts, count, 0, LeftOut()):  # type: ignore[arg-type]
             [request] = draft.made["asked"]
             rows.append(draft.model_copy(update={"messages": [Message(role="user", content=request)]}))
         return rows

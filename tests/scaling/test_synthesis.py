@@ -17,7 +17,7 @@ from duel.scaling.agent_tools import Toolset
 from duel.scaling.plans import Ground, Place, Seen, Steps, plans, several_files
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 from tests.conftest import Finished
-from tests.scaling.conftest import Made, machine
+from tests.scaling.conftest import PLANS, Made, machine
 from tests.scaling.rows import put, row
 
 Script = Callable[..., Finished]
@@ -25,7 +25,7 @@ Script = Callable[..., Finished]
 
 def test_every_observation_is_reproduced_by_the_calls_once_more(mirrors: Path, shop: Start, made: Made) -> None:
     rows, drops = made
-    assert len(rows) + drops.total() == 40 and len({row.made["kind"] for row in rows}) >= 8
+    assert len(rows) + drops.total() == PLANS and len({row.made["kind"] for row in rows}) >= 8
 
     async def repeat() -> None:
         executor = Bubblewrap(machine(mirrors), Limits(), whole_machine=True)

@@ -22,7 +22,7 @@ from tests.scaling.rows import words
 from tests.scaling.test_code_pairs import FILES, repository
 
 Script = Callable[..., Finished]
-PLANS = int(os.environ.get("DUEL_TEST_PLANS", "7"))
+PLANS = int(os.environ.get("DUEL_TEST_PLANS", "4"))
 """Plans to try; the figures of docs/scaling.md are those of 200."""
 
 
