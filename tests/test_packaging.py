@@ -82,8 +82,8 @@ def test_the_wheel_holds_what_users_need_and_nothing_else(wheel: Path) -> None:
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", "2>&- >&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_failure(tmp_path: Path, closed: str) -> None:
-    command = f'"{sys.executable}" -m duel king --offline --workspace "{tmp_path}" {closed}'
-    run("bash", "-c", command, code=2, cwd=ROOT)  # there are no prompts
+    command = f'"{sys.executable}" -m duel report --workspace "{tmp_path}" {closed}'
+    run("bash", "-c", command, code=2, cwd=ROOT)  # there is no verdict
     run("bash", "-c", f'"{sys.executable}" -m duel --help {closed}', cwd=ROOT)
 
 

@@ -25,8 +25,8 @@ def offline(workspace: Workspace) -> Settings:
 
 def test_the_panel_is_asked_with_and_without_evidence_and_a_rerun_asks_nothing(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    told = bench_judges.plan(workspace, offline(workspace), each=1, rollouts=12, offline=True)
-    first = bench_judges.run(workspace, offline(workspace), each=1, rollouts=12, offline=True)
+    told = bench_judges.plan(workspace, offline(workspace), each=1, rollouts=6, offline=True)
+    first = bench_judges.run(workspace, offline(workspace), each=1, rollouts=6, offline=True)
     assert first.calls is not None
     assert told.calls * 2 == first.calls.calls == 6 * first.calls.done
     for arm in ("without", "with"):
@@ -36,7 +36,7 @@ def test_the_panel_is_asked_with_and_without_evidence_and_a_rerun_asks_nothing(t
         assert all(row["unparsed"] == 0 and 0 <= row["accuracy"] <= 1 for row in rows.values())
         assert [row["judges"] for row in first.found[arm]["panels"]] == [3, 2, 2, 2]
     assert orjson.loads((workspace.report / "judges.json").read_bytes()) == json.loads(json.dumps(first.found))
-    again = bench_judges.run(workspace, offline(workspace), each=1, rollouts=12, offline=True)
+    again = bench_judges.run(workspace, offline(workspace), each=1, rollouts=6, offline=True)
     assert again.found == first.found
     assert again.calls is not None and again.calls.calls == 0
 

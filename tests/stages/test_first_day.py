@@ -66,9 +66,9 @@ def test_a_budget_is_an_amount_of_money(script: Script, tmp_path: Path) -> None:
         assert f"argument --budget: must be a number of at least 0: {amount}" in done.err
 
 
-def test_hints_name_commands_where_there_are_no_scripts(program: Script, tmp_path: Path) -> None:
+def test_hints_name_commands_where_there_are_no_scripts(program: Script, script: Script, tmp_path: Path) -> None:
     assert "hint: run duel prompt first" in program("king", "--workspace", tmp_path, code=2).err
-    assert "hint: run prompt.py first" in program("king.py", "--workspace", tmp_path, code=2).err
+    assert "hint: run prompt.py first" in script("king.py", "--workspace", tmp_path, code=2).err
 
 
 def test_another_draw_says_what_it_costs_before_it_is_made(

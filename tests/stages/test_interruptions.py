@@ -22,7 +22,7 @@ from tests.stages.conftest import SETTINGS
 Script = Callable[..., Finished]
 Fill = Callable[..., Workspace]
 
-TURNS = 8
+TURNS = 5
 STAGES = {"king.py": TURNS, "ch.py": TURNS, "validate.py": TURNS * 3 * 2}
 
 
