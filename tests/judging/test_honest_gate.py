@@ -92,7 +92,7 @@ def with_missing(decline: float, seed: int, history: bool = True) -> tuple[list[
 
 def test_votes_that_miss_where_the_challenger_loses_are_made_good() -> None:
     found = []
-    for seed in range(6):
+    for seed in range(3):
         scores, truth = with_missing(0.6, seed)
         table = VoteTable(Columns.of(scores, DEFAULT.judge.models), DEFAULT)
         seen = table.deltas[table.parsed].mean()

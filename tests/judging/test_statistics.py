@@ -13,7 +13,7 @@ from duel.judging import statistics
 from duel.judging.statistics import Clusters, percentile_lower, studentized, t_lower
 from tests.judging.panels import DISASTERS, HEAVY_TIES, World, simulate
 
-RESAMPLES = 399
+RESAMPLES = 199  # of which 0.05 cuts off a whole number
 SEED = 5
 
 
@@ -35,7 +35,7 @@ def coverage(world: World, clusters: int, runs: int) -> tuple[float, float]:
 
 @pytest.mark.parametrize(
     ("world", "clusters", "runs"),
-    [(HEAVY_TIES, 67, 400), (HEAVY_TIES, 445, 250), (DISASTERS, 67, 400), (DISASTERS, 445, 250)],
+    [(HEAVY_TIES, 67, 250), (HEAVY_TIES, 445, 250), (DISASTERS, 67, 250), (DISASTERS, 445, 150)],
     ids=["ties-300", "ties-2000", "disasters-300", "disasters-2000"],
 )
 def test_the_bound_covers_what_it_promises_and_the_plain_percentile_does_not(

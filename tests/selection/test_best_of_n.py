@@ -15,14 +15,17 @@ from duel.judging.scoring import Columns
 from duel.settings import Settings, load
 from duel.workspace import Workspace
 
-TURNS = 250
 THREE = tuple(f"planted-0.6-{letter}" for letter in "xyz")
 
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Trials by (candidates, choosers), each played once."""
-    return cache(lambda count, choosers: trial(Workspace(tmp_path_factory.mktemp("trial")), count, TURNS, choosers))
+
+    def play(count: int, choosers: tuple[str, ...], turns: int = 120) -> Trial:
+        return trial(Workspace(tmp_path_factory.mktemp("trial")), count, turns, choosers)
+
+    return cache(play)
 
 
 def test_best_of_four_by_knockout_reaches_85_percent_of_what_the_best_choice_would(played: Any) -> None:
@@ -33,7 +36,7 @@ def test_best_of_four_by_knockout_reaches_85_percent_of_what_the_best_choice_wou
 
 
 def test_the_choosers_own_figure_is_too_high_where_that_of_other_judges_is_true(played: Any) -> None:
-    found: Trial = played(4, ("planted-1.0-noisy",))
+    found: Trial = played(4, ("planted-1.0-noisy",), turns=250)
     assert abs(found.by_others - found.true) <= 1.5
     assert found.by_choosers - found.true >= 4
 
