@@ -126,6 +126,7 @@ def t_lower(clusters: Clusters, alpha: float) -> Floats:
     return np.asarray(clusters.means() - student_quantile(1 - alpha, clusters.count - 1) * clusters.errors())
 
 
+@cache
 def student_quantile(level: float, freedom: int) -> float:
     """The quantile of Student's t for `level` above one half.
 

@@ -38,7 +38,7 @@ def stage_calls(story: Story) -> int:
 def test_after_stages_one_by_one_only_what_was_executed_is_and_no_vote_is_asked_anew(
     script: Script, tmp_path: Path, executed: bool
 ) -> None:
-    (tmp_path / "chain.toml").write_text("[sample]\nn = 30\n[refine]\nfrom = 0\n[duel]\nbootstrap_resamples = 100\n")
+    (tmp_path / "chain.toml").write_text("[sample]\nn = 14\n[refine]\nfrom = 0\n[duel]\nbootstrap_resamples = 100\n")
     stages = ["prompt.py", "king.py", "ch.py", *["execute"] * executed, "audit", "validate.py", "report.py"]
     for name in stages:
         script(name, "--workspace", tmp_path, "--offline", code=0)

@@ -8,9 +8,9 @@ import pytest
 
 from tests.refining.conftest import Story
 from tests.refining.world import World
-from tests.reporting.conftest import browser, tab
+from tests.reporting.conftest import browser, tab, tabs
 
-__all__ = ["browser", "tab"]
+__all__ = ["browser", "tab", "tabs"]
 
 
 def test_an_opened_turn_shows_the_rewrite_that_took_its_place(

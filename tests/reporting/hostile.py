@@ -31,7 +31,7 @@ ATTACKS = (
 )
 
 
-def build_hostile(root: Path, turns: int = 40) -> Path:
+def build_hostile(root: Path, turns: int = 30) -> Path:
     """A workspace in which every field from outside is an attack: replies, histories, reasons, names, models."""
     workspace = Workspace(root)
     draw = random.Random(1)

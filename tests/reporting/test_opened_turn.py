@@ -78,17 +78,19 @@ def test_a_link_leads_to_its_turn_and_back(judged: Path, tab: Tab) -> None:
     assert page.is_visible("#report")
     page.go_back()
     page.locator("#turn #file:text-is('prompts_300_1_9')").wait_for()
+    page.evaluate("location.hash = '#nobody'")
+    page.locator("#report").wait_for()
     assert watched.open(judged, "#nobody").is_visible("#report")
     watched.assert_quiet()
 
 
 def test_a_megabyte_is_cut_with_a_way_to_the_whole(hostile: Path, tab: Tab) -> None:
-    page = tab().open(hostile, "#prompts_40_1_1")
+    page = tab().open(hostile, "#prompts_30_1_1")
     page.wait_for_selector(".reply.challenger")
     gap = page.locator(".reply.challenger .gap")
     assert "characters are not on this page" in gap.inner_text()
-    assert gap.locator("a").get_attribute("href") == "../answer_0/prompts_40_1_1.json"
-    assert (hostile / "answer_0" / "prompts_40_1_1.json").stat().st_size > 3_000_000
+    assert gap.locator("a").get_attribute("href") == "../answer_0/prompts_30_1_1.json"
+    assert (hostile / "answer_0" / "prompts_30_1_1.json").stat().st_size > 3_000_000
     assert len(page.inner_text(".reply.challenger")) < 60_000
     page.click(".reply.challenger .unfold")
     assert page.locator(".reply.challenger .folded").count() == 0

@@ -18,7 +18,6 @@ from duel.records import Answer, BrokenRule, Kept, Leak, ProtocolCheck, Score
 from duel.reporting.tally import left_out
 from duel.stages import report
 from duel.workspace import BUCKETS, Workspace
-from tests.reporting.hostile import build_hostile
 from tests.reporting.workspaces import build, save_verdict, verdict
 
 Script = Callable[..., Any]
@@ -320,10 +319,8 @@ def test_the_charts_are_files_of_their_own(small: Path) -> None:
         assert "prefers-color-scheme: dark" in text and "var(" not in text
 
 
-def test_hostile_text_reaches_the_report_as_text(tmp_path: Path) -> None:
-    root = build_hostile(tmp_path)
-    write(root)
-    tokens = MarkdownIt("gfm-like", {"linkify": False, "html": True}).parse(report_text(root))
+def test_hostile_text_reaches_the_report_as_text(hostile: Path) -> None:
+    tokens = MarkdownIt("gfm-like", {"linkify": False, "html": True}).parse(report_text(hostile))
     inline = [token for block in tokens for token in block.children or []]
     assert not {"html_block", "html_inline", "fence", "hr"} & {token.type for token in [*tokens, *inline]}
     targets = [str(token.attrs.get("href") or token.attrs.get("src")) for token in inline if token.attrs]
@@ -332,25 +329,21 @@ def test_hostile_text_reaches_the_report_as_text(tmp_path: Path) -> None:
         for t in targets
     )
     assert {token.type for token in inline if token.attrs} <= {"link_open", "image"}
-    assert not re.search(r"[\u202e\u200b\ufeff\x00\x1b\u2028]", report_text(root))
-    for path in (root / "report").glob("*.svg"):
+    assert not re.search(r"[\u202e\u200b\ufeff\x00\x1b\u2028]", report_text(hostile))
+    for path in (hostile / "report").glob("*.svg"):
         document = xml.dom.minidom.parseString(path.read_text("utf-8"))
         assert not document.getElementsByTagName("script")
 
 
-def test_hostile_text_never_meets_the_html_parser(tmp_path: Path) -> None:
-    root = build_hostile(tmp_path)
-    write(root)
-    page = (root / "report" / "index.html").read_text("utf-8")
+def test_hostile_text_never_meets_the_html_parser(hostile: Path) -> None:
+    page = (hostile / "report" / "index.html").read_text("utf-8")
     for start in ("<script>window", "</script><script>", "<img", "<svg onload", "<https"):
         assert start not in page
     assert len(page) < 3_000_000
 
 
-def test_a_title_that_names_a_field_of_the_template_gets_no_data_block(tmp_path: Path) -> None:
-    root = build_hostile(tmp_path)
-    write(root)
-    page = (root / "report" / "index.html").read_text()
+def test_a_title_that_names_a_field_of_the_template_gets_no_data_block(hostile: Path) -> None:
+    page = (hostile / "report" / "index.html").read_text()
     before, summary, after = page.partition('<script type="application/json" id="summary">')
     assert "{{blocks}}" in before and summary
     assert 'id="data-' not in before
