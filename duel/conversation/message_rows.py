@@ -19,8 +19,8 @@ _CALL_ROLES = {"function_call", "tool_call", "function-call"}  # of ShareGPT's s
 _KNOWN = {"system", "user", "assistant", "tool", "exit"}
 _IDS = ("session_id", "trajectory_id", "traj_id", "run_id", "uuid", "id")
 _ROLLOUT = re.compile(r"(.+__.+-\d+)_(\d+)")  # SWE-Gym numbers the rollouts of one instance at the end of its id
-# `owner__repo-123`, and SWE-smith's `owner__repo.<commit>.<bug>`.
-_OWNER_REPO = re.compile(r"([^/\s]+?)__([^/\s]+?)(?:-\d+|\.[0-9a-f]{7,40}\..+)?$")
+# `owner__repo-123`, SWE-smith's `owner__repo.<commit>.<bug>`, and what mine.py calls a session of one's own.
+_OWNER_REPO = re.compile(r"([^/\s]+?)__([^/\s]+?)(?:-\d+|-s[0-9a-f]{12}|\.[0-9a-f]{7,40}\..+)?")
 # How harnesses that keep no flag say that a command failed.
 _FAILED = re.compile(
     r"(?i)\A\s*(?:OBSERVATION:\s*)?(?:<returncode>(?!0<)-?\d+</returncode>|ERROR:|Traceback \(most)"
@@ -155,13 +155,18 @@ def _add_answer(
         result.entries.append(Said(content))
 
 
+def repository_of(instance_id: str) -> str:
+    """`owner/repo` as an instance id names them; "" where it does not."""
+    named = _OWNER_REPO.fullmatch(instance_id)
+    return f"{named[1]}/{named[2]}" if named else ""
+
+
 def _facts(row: Mapping[str, Any], result: Session) -> None:
     result.instance_id = instance = text(row, "instance_id")
     if rollout := _ROLLOUT.fullmatch(instance):
         result.id = f"{result.id}/{rollout[2]}" if result.id != instance else instance
         result.instance_id = rollout[1]
-    named = _OWNER_REPO.fullmatch(result.instance_id)
-    result.repo = text(row, "repo") or (f"{named[1]}/{named[2]}" if named else "")
+    result.repo = text(row, "repo") or repository_of(result.instance_id)
     result.base_commit = text(row, "base_commit")
     result.exit_status = text(row, "exit_status") or text(table(row.get("info")), "exit_status")
     result.model = text(row, "model_name", "model")

@@ -94,7 +94,7 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
     return Example(
         id=stem,
         instance_id=kept.instance_id,
-        repo=kept.repo or commit.repo or repository_of(kept.instance_id),
+        repo=kept.repo or commit.repo or message_rows.repository_of(kept.instance_id),
         license=commit.license,
         base_commit=commit.commit,
         messages=(*kept.messages, Message(role="assistant", content=accepted)),
@@ -111,13 +111,6 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
         revision=kept.source.revision,
         audit=kept.audit(winner),
     )
-
-
-def repository_of(instance_id: str) -> str:
-    """`owner/name` of an id like `owner__name-123`; "" where it has another shape."""
-    owner, separator, rest = instance_id.partition("__")
-    name = rest.rpartition("-")[0]
-    return f"{owner}/{name}" if separator and name else ""
 
 
 def trajectories(source: str, here: Path) -> list[Loaded]:
@@ -236,7 +229,7 @@ def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Exam
     return Example(
         id=identity,
         instance_id=instance_id,
-        repo=text(record, "repo") or repository_of(instance_id),
+        repo=text(record, "repo") or message_rows.repository_of(instance_id),
         license=text(record, "license"),
         base_commit=text(record, "base_commit"),
         messages=tuple(messages),

@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
 from duel import calls, chat_tokens, fence, prompts, turn
 from duel.calls import Request
@@ -38,15 +37,6 @@ _RULING = re.compile(r"\{\s*\"ruling\"\s*:")
 _NOT_RUN = frozenset({"no-command", "several-blocks", "not-a-command"})
 # What SWE-ZERO's generator says to a reply without a block.
 _REFUSAL = "Please always provide EXACTLY ONE action in triple backticks."
-
-
-class Ruling(NamedTuple):
-    """What the overseer said. `turn` is the turn that it wrote, "" where it wrote none."""
-
-    word: str
-    kind: str = ""
-    reason: str = ""
-    turn: str = ""
 
 
 def prompt_hash() -> str:
@@ -78,10 +68,10 @@ def overseer_question(
     return Request(STAGE, item, settings.overseer_model, asked_of_it, MAX_TOKENS, parameters=parameters)
 
 
-def read_ruling(reply: str, task: str) -> Ruling:
+def read_ruling(reply: str, task: str) -> GuidedStep:
     """The last ruling in a reply that `task` allows. Raises ItemError (`unparsable`) where there is none.
 
-    One that replaces has a turn that can run, one that rejects or suggests a reason.
+    One that replaces has an action that can run, one that rejects a reason; what it suggests is no ruling on anything.
     """
     for start in reversed([match.start() for match in _RULING.finditer(reply)][-20:]):
         try:
@@ -96,8 +86,11 @@ def read_ruling(reply: str, task: str) -> Ruling:
         written = reply[end:].strip() if word == "replace" else ""
         if word == "replace" and (wrong := problem(written)):
             raise ItemError("unparsable", f"the overseer's turn cannot be taken: {wrong}", value=written[:200])
+        if word == "suggest":
+            return GuidedStep(suggestion=reason[:MOST_REASON])
         kind = "" if word == "approve" else kind if kind in KINDS else "other"
-        return Ruling(word, kind, reason[:MOST_REASON], written)
+        found = {"ruling": word, "kind": kind, "reason": reason[:MOST_REASON], "action": written}
+        return GuidedStep.model_validate(found)
     raise ItemError("unparsable", f"the overseer's reply holds no ruling ({task})", value=reply[:200])
 
 
@@ -153,30 +146,32 @@ class Supervision:
         found: list[GuidedStep] = []
         shown, suggestion = list(messages), ""
         if loops([turn.command(action) for action in before[-LOOKED_AT:]]):
-            suggestion = (await self._overseer("suggest", messages)).reason
+            suggestion = (await self._overseer("suggest", messages)).suggestion
             hint = f"{shown[-1].content}\n\n{_aside(suggestion)}"
             shown[-1] = shown[-1].model_copy(update={"content": hint})
         while len(found) < MOST_REJECTIONS:
             reply = await self._agent(shown)
             wrong = problem(reply.text, reply.finish_reason, after_aside=bool(found or suggestion))
             if wrong:
-                ruling = Ruling("reject", "protocol", f"the turn cannot be taken ({wrong})")
+                why = f"the turn cannot be taken ({wrong})"
+                step = GuidedStep(ruling="reject", kind="protocol", reason=why, by="rule")
             else:
-                ruling = await self._overseer("rule", messages, reply.text)
-            step = _step(ruling, reply.text, "rule" if wrong else "overseer")
-            found.append(step.model_copy(update={"suggestion": "" if found else suggestion}))
+                step = await self._overseer("rule", messages, reply.text)
+            step.proposal, step.suggestion = reply.text, "" if found else suggestion
+            step.action = reply.text if step.ruling == "approve" else step.action
+            found.append(step)
             if step.action:
                 return found
             shown.append(Message(role="assistant", content=reply.text or "(nothing)"))
-            shown.append(Message(role="user", content=_aside(f"this turn was not run. {ruling.reason}")))
-        return [*found, _step(await self._overseer("write", messages, *(step.proposal for step in found)))]
+            shown.append(Message(role="user", content=_aside(f"this turn was not run. {step.reason}")))
+        return [*found, await self._overseer("write", messages, *(step.proposal for step in found))]
 
     async def _agent(self, messages: Sequence[Message]) -> calls.Reply:
         generate = self.settings.generate
         shown = fit(messages, generate.max_model_len - generate.max_tokens - SLACK_TOKENS)
         return await self.ask(question(self.settings, self.record, shown))
 
-    async def _overseer(self, task: str, messages: Sequence[Message], *proposals: str) -> Ruling:
+    async def _overseer(self, task: str, messages: Sequence[Message], *proposals: str) -> GuidedStep:
         """A ruling that can be read. Raises ItemError where `format_retries` more askings bring none."""
         asked = overseer_question(self.settings, self.record.task, self.mark, task, messages, proposals)
         attempt = 0
@@ -229,9 +224,3 @@ def said(action: str, ran: Ran) -> list[Message]:
 
 def _aside(reason: str) -> str:
     return prompts.load("agent_aside").render(reason=reason).rstrip("\n")
-
-
-def _step(ruling: Ruling, proposal: str = "", by: Literal["overseer", "rule"] = "overseer") -> GuidedStep:
-    action = {"approve": proposal, "replace": ruling.turn}.get(ruling.word, "")
-    told = {"proposal": proposal, "ruling": ruling.word, "kind": ruling.kind, "reason": ruling.reason}
-    return GuidedStep.model_validate({**told, "by": by, "action": action})

@@ -178,30 +178,26 @@ class Pool:
 
     def add(self, rollout: Rollout) -> None:
         """Keep the rollout if it ranks among the best of its pull request; only then is its text decoded."""
-        sample, instance_id = self.settings.sample, rollout.instance_id
         self.rows += 1
-        problem, detail, reason = rollout.problem, "", ""
-        if not instance_id:
-            problem = "no-instance-id"
-        elif instance_id in self._excluded:
-            reason = "excluded"
-        elif sample.exit_status and rollout.exit_status != sample.exit_status:
-            reason = "other-exit-status"
-        elif not problem and not rollout.eligible:
-            reason = "no-eligible-turn"
-        elif not problem:
-            try:
-                reason = self._consider(rollout)
-            except ItemError as error:
-                problem, detail = error.reason, error.what
-        if reason:
-            self.left[reason] += 1
-        elif problem:
-            self.left.drop(f"{rollout.file} row {rollout.row}", instance_id, problem, detail)
+        try:
+            if reason := self._consider(rollout):
+                self.left[reason] += 1
+        except ItemError as error:
+            self.left.drop(f"{rollout.file} row {rollout.row}", rollout.instance_id, error.reason, error.what)
 
     def _consider(self, rollout: Rollout) -> str:
-        """Why its turns are not of those that are asked for; "" where it is a candidate."""
+        """Why it is not asked for; "" where it is a candidate. Raises ItemError where nobody can use it."""
         sample, turns = self.settings.sample, list[tuple[int, int]]()
+        if not rollout.instance_id:
+            raise ItemError("no-instance-id", "")
+        if rollout.instance_id in self._excluded:
+            return "excluded"
+        if sample.exit_status and rollout.exit_status != sample.exit_status:
+            return "other-exit-status"
+        if rollout.problem:
+            raise ItemError(rollout.problem, "")
+        if not rollout.eligible:
+            return "no-eligible-turn"
         if sample.skip_loops and not (turns := without_loops(rollout.turns(), rollout.messages())):
             return "loops"
         if sample.phase:

@@ -30,10 +30,10 @@ def run(*marks: bool, round: int = 1, solo: str = "") -> GuidedRun:
 
 def test_a_ruling_is_read_whatever_stands_around_it() -> None:
     assert read_ruling(f"Let me see. ```json\n{ruling('reject', 'why')}\n```", "rule").reason == "why"
-    assert read_ruling(f"{ruling('approve')} or rather {ruling('reject', 'no')}", "rule").word == "reject"
+    assert read_ruling(f"{ruling('approve')} or rather {ruling('reject', 'no')}", "rule").ruling == "reject"
     assert read_ruling('{"ruling": "approve"}', "rule").kind == ""
     assert read_ruling(ruling("reject", kind="bored"), "rule").kind == "other"
-    assert read_ruling(ruling("replace", turn=block("ls {a,b}")), "rule").turn == block("ls {a,b}")
+    assert read_ruling(ruling("replace", turn=block("ls {a,b}")), "rule").action == block("ls {a,b}")
 
 
 @pytest.mark.parametrize(
@@ -65,15 +65,15 @@ def test_no_text_breaks_the_reader(text: str) -> None:
             found = read_ruling(text + ruling("approve") + text, task)
         except ItemError:
             continue
-        assert found.word in ("approve", "reject", "replace", "suggest")
-        assert len(found.reason) <= MOST_REASON
+        assert found.ruling in ("approve", "reject", "replace")
+        assert len(found.reason) <= MOST_REASON and len(found.suggestion) <= MOST_REASON
 
 
 @pytest.mark.parametrize("word", json.loads('["ruling", "kind", "reason"]'))
 def test_a_ruling_of_other_kinds_of_values_is_no_crash(word: str) -> None:
     told = {"ruling": "reject", "kind": "loop", "reason": "r"} | {word: [1, {"a": None}]}
     try:
-        assert read_ruling(json.dumps(told), "rule").word == "reject"
+        assert read_ruling(json.dumps(told), "rule").ruling == "reject"
     except ItemError as error:
         assert error.reason == "unparsable"
 

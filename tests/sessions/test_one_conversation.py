@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from duel.conversation import dialogue, tasks
+from duel.conversation import dialogue, message_rows, tasks
 from duel.errors import SourceError, UserError
 from duel.exports import formats, loading, recovery
 from duel.exports.example import each_turn
@@ -215,3 +215,17 @@ def test_a_hub_that_cannot_be_reached_is_told_and_is_no_crash(monkeypatch: pytes
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(SourceError, match="the Hub cannot be reached"):
         list(session_formats.logs(["owner/name"]))
+
+
+@pytest.mark.parametrize(
+    ("instance_id", "repository"),
+    [
+        ("acme__shop-12", "acme/shop"),
+        ("acme__my-shop-12", "acme/my-shop"),
+        ("acme__shop-s0123456789ab", "acme/shop"),
+        ("acme__shop.1a2b3c4d.combine_file__x", "acme/shop"),
+        ("acme-shop-12", ""),
+    ],
+)
+def test_an_instance_id_names_its_repository(instance_id: str, repository: str) -> None:
+    assert message_rows.repository_of(instance_id) == repository
