@@ -161,7 +161,8 @@ class Summary:
         said = f"{self.done:,} done, {self.failed.total():,} failed"
         said += f", {self.left_out:,} dropped" if self.left_out else ""
         said += f", {self.pending:,} wait for batches" if self.pending else ""
-        if self.exit_code == errors.EXIT_FINISHED and not self.done + self.failed.total() + self.left_out + self.pending:
+        items = self.done + self.failed.total() + self.left_out + self.pending
+        if not items and self.exit_code == errors.EXIT_FINISHED:
             said = "nothing to do"
         paid = f"; {self.calls:,} calls, {self.from_ledger:,} replies from the ledger"
         paid += f", {self.batched:,} from batches" if self.batched else ""
