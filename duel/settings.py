@@ -188,7 +188,8 @@ def _refuse_misspelt(path: list[str], value: Any, file: Path) -> None:
         return
     known = [key for section, key in SYNONYMS if section == where] if above else ["dataset"]
     known += [] if above[:1] == ["dataset"] else keys_of(_section_at(above))
-    if near := difflib.get_close_matches(name, known, n=1, cutoff=MISSPELT):
+    begun = [key for key in known if key.startswith(f"{name}_")]  # `budget` for `budget_usd`
+    if near := difflib.get_close_matches(name, known, n=1, cutoff=MISSPELT) or begun:
         place = f"{file.name} [{where}]" if above else file.name
         hint = f"did you mean `{near[0]}`?"
         raise SettingsError(f"unknown {'key' if above else 'section'}", where=place, value=name, hint=hint)

@@ -182,6 +182,7 @@ def test_the_environment_sets_the_mode(tmp_path: Path, monkeypatch: pytest.Monke
         ("[judge.rate_limits]\n'a' = { max_concurency = 1 }", "did you mean `max_concurrency`?"),
         ("[judge.fallback]\nbaseurl = 'x'", "did you mean `base_url`?"),
         ("[duel]\nn_sample = 5", "did you mean `n_samples`?"),
+        ("[endpoint]\nbudget = 5", "did you mean `budget_usd`?"),
         ("[sample\nn = 1", "not valid TOML"),
         ("[sample]\nn = 'many'", "`n`"),
         ("[sample]\nn = 0", "`n`"),

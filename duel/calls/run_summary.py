@@ -66,6 +66,17 @@ class Plan:
             models[name] = ModelPlan(calls, told, said, None if one.cost is None else one.cost * weight, one.batch)
         return Plan(self.stage, round(self.items * weight), round(self.from_ledger * weight), models, self.batch_h)
 
+    def __add__(self, other: Plan) -> Plan:
+        """Both together, under this one's name."""
+        models = dict(self.models)
+        for name, one in other.models.items():
+            mine = models.get(name, ModelPlan(batch=one.batch))
+            cost = None if mine.cost is None or one.cost is None else mine.cost + one.cost
+            tokens = mine.tokens_in + one.tokens_in, mine.tokens_out + one.tokens_out
+            models[name] = ModelPlan(mine.calls + one.calls, *tokens, cost, one.batch)
+        counts = self.items + other.items, self.from_ledger + other.from_ledger
+        return Plan(self.stage, *counts, models, self.batch_h or other.batch_h)
+
     def say(self) -> None:
         print(f"{self.stage}: {self.items:,} items, {self.calls:,} calls, {self.from_ledger:,} replies from the ledger")
         for name, model in self.models.items():
@@ -150,7 +161,8 @@ class Summary:
         said = f"{self.done:,} done, {self.failed.total():,} failed"
         said += f", {self.left_out:,} dropped" if self.left_out else ""
         said += f", {self.pending:,} wait for batches" if self.pending else ""
-        if not self.interrupted and not self.done + self.failed.total() + self.left_out + self.pending:
+        items = self.done + self.failed.total() + self.left_out + self.pending
+        if not items and self.exit_code == errors.EXIT_FINISHED:
             said = "nothing to do"
         paid = f"; {self.calls:,} calls, {self.from_ledger:,} replies from the ledger"
         paid += f", {self.batched:,} from batches" if self.batched else ""

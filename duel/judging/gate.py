@@ -173,7 +173,10 @@ def reasons(gates: Sequence[Gate], decision: Decision, evidence: Evidence) -> li
     }
     length = "Every condition holds, but at equal length the lower bound is not above 0: length may explain it."
     held = length if length_explains(evidence) else "Every condition of the gate holds."
-    said = [words[gate.name] for gate in gates if not gate.held] or [held]
+    failed = [gate.name for gate in gates if not gate.held]
+    if "lcb" in failed and "missing_votes" in failed:  # no win is seen that missing votes could explain
+        failed.remove("missing_votes")
+    said = [words[name] for name in failed] or [held]
     if units.by == "instance_id" and duel.cluster_by == "auto":
         fewer = f"{evidence.other_units.count} repositories, fewer than {duel.min_clusters}"
         said.append(f"The turns come from {fewer}: the verdict speaks of these repositories alone.")

@@ -61,14 +61,14 @@ class Record(Part):
         try:
             record = cls.model_validate(orjson.loads(raw) if isinstance(raw, bytes) else raw)
         except (orjson.JSONDecodeError, RecursionError) as error:
-            raise ItemError("damaged", f"not a {cls.__name__.lower()} record: not JSON: {error}") from None
+            raise ItemError("damaged", f"no valid {cls.__name__.lower()} record: not JSON: {error}") from None
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise ItemError("damaged", f"not a {cls.__name__.lower()} record: {place}: {first['msg']}") from None
+            raise ItemError("damaged", f"no valid {cls.__name__.lower()} record: {place}: {first['msg']}") from None
         tag = (record.model_extra or {}).get("format") or getattr(record, "format", "")
         if tag and cls.kind() and str(tag).split("/")[0] != cls.kind():
-            raise ItemError("damaged", f"not a {cls.__name__.lower()} record: its format says {tag}")
+            raise ItemError("damaged", f"no valid {cls.__name__.lower()} record: its format says {tag}")
         return record
 
     def dump(self) -> bytes:

@@ -39,7 +39,7 @@ SIDES: tuple[Side, ...] = ("king", "challenger", "assistant")
 PART_TURNS = 5_000  # turns whose rows are read at a time, best first: the first of them show the page
 Text = str | list[Any]  # a whole one, or [start, number of characters left out, end]
 NEXT_STEPS = {
-    "offline": ["This was the bundled sample. What would the real thing cost?", "duel run --plan"],
+    "offline": ["Rules took the place of models. What would the real thing cost?", "duel run --plan"],
     "accepted": ["Write training sets of the kept turns:", "duel export --format sft-completion,dpo --split 90/10"],
     "undecided": ["Too little was judged to decide. Raise `[sample] n` and go on; what is there is kept:", "duel run"],
     "rejected": ["Read the worst turns below. Single turns of `final/` can be trained on all the same:", "duel export"],

@@ -15,10 +15,10 @@ def buckets(summary: dict[str, Any]) -> ReportPart:
     section = ReportPart("Where the turns went", [Table.of("buckets", summary["buckets"])])
     turns, auditor = summary["turns"], summary["auditor"]
     if turns["leaking"] is None:
-        section.notes.append("Leaks: not checked. `audit.py` looks for what only the hidden pull request shows.")
+        section.notes.append("Leaks: not checked. `duel audit` looks for what only the hidden pull request shows.")
     else:
         section.notes.append(
-            f"Leaks: {count(turns['leaking'])} of {count(turns['audited'])} checked turns tell what"
+            f"Leaks: {count(turns['leaking'])} of {count(turns['audited'])} judged and checked turns tell what"
             " only the hidden pull request shows; such a turn cannot be final while `[audit] enforce` is on."
         )
     caption = "The auditor: a turn that claims what follows from no line of the conversation is placed like a leak"

@@ -68,7 +68,8 @@ async def run_async(
             case = survey.load_case(panel, files) if regate or not (again or further) else None
             if regate and case is None:
                 waiting = sum(1 for _ in panel.open_turns(turns.judgeable()))
-                stage.stale, case = 0, survey.case_of(panel, turns)
+                stage.stale, stage.redone = 0, []  # nothing is asked: what cannot be read is left out
+                case = survey.case_of(panel, turns)
                 if waiting:
                     say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
                 else:
@@ -90,7 +91,7 @@ async def run_async(
             verdict = decide(panel, case)
             result = stage.finish(summary, verdict)
             for reason, count in panel.asked_anew.most_common():
-                say(f"  {count:,} scores made with other settings: {reason}")
+                say(f"  {count:,} scores made with other settings {'left out' if regate else 'asked anew'}: {reason}")
         say_verdict(verdict, workspace.duel)
         if failure is not None:
             say(f"the verdict is by the judges that answered: {failure}")

@@ -102,12 +102,52 @@ def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sa
 
 def plan(workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False) -> list[calls.Plan]:
     """What the paying stages would ask, and at most cost. Nothing is asked, downloaded or written."""
+    expected = partial(estimate.plans, workspace=workspace, settings=settings, again=again, offline=offline)
     turns, weight = estimate.sample(workspace, settings)
+    assumed = f"{settings.sample.n:,} turns of the dataset's average length are assumed"
     if not workspace.prompt_files():
-        say(f"no prompt is drawn yet: {settings.sample.n:,} turns of the dataset's average length are assumed")
+        say(f"no prompt is drawn yet: {assumed}")
+    elif is_drawn_anew(workspace, settings):
+        say(f"another draw lies here, of {workspace.count_prompts():,} turns: {assumed}")
+        turns, weight = estimate.typical(settings)
     elif weight > 1:
         say(f"estimated from {len(turns):,} of {workspace.count_prompts():,} turns")
-    return estimate.plans((turns, weight), workspace, settings, again=again, offline=offline)
+    elif workspace.answer_paths():
+        return begun(turns, workspace, settings, expected, again=again, offline=offline)
+    return expected((turns, weight))
+
+
+def begun(
+    turns: list[estimate.PlannedTurn],
+    workspace: Workspace,
+    settings: Settings,
+    expected: Callable[[tuple[list[estimate.PlannedTurn], float]], list[calls.Plan]],
+    **asked: bool,
+) -> list[calls.Plan]:
+    """Each stage's own plan of what has come to it, and what is expected of the turns that have not."""
+    answers = {path.stem: answer for path, answer in workspace.answers([])}
+    unanswered = [turn for turn in turns if turn.item not in answers]
+    unchallenged = [turn for turn in turns if turn.item not in answers or not answers[turn.item].challenger]
+    plans = {plan.stage: plan for plan in expected((unchallenged, 1.0))}
+    plans |= {plan.stage: plan for plan in expected((unanswered, 1.0)) if plan.stage == "challenger"}
+    plans["king"] = calls.Plan("king")
+    if settings.refine.held_out:  # which turns it takes is known once they are judged
+        plans |= {plan.stage: plan for plan in expected((turns, 1.0)) if plan.stage == "refine"}
+    own: dict[str, Callable[..., calls.Plan]] = {
+        "king": king.plan,
+        "challenger": challenger.plan,
+        audit.AUDITOR: audit.plan,
+        "judge": validate.plan,
+    }
+    for stage in own.keys() & plans.keys():
+        plans[stage] = own[stage](workspace, settings, **asked) + plans[stage]
+    return list(plans.values())
+
+
+def is_drawn_anew(workspace: Workspace, settings: Settings) -> bool:
+    """True where a run replaces the draw that lies here, because [sample] or a flag asks for another one."""
+    made, usual = read_mark(workspace).get("sample"), SampleSection().model_dump(mode="json")
+    return made is not None and usual | made != settings.sample.model_dump(mode="json")
 
 
 def main(arguments: Namespace) -> int:

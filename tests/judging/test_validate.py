@@ -68,6 +68,16 @@ def test_a_regate_under_which_no_vote_stands_leaves_the_verdict_as_it_is(
     assert everything(workspace) == before
 
 
+def test_a_regate_names_a_damaged_score_once_and_does_not_say_that_it_was_written_again(
+    script: Callable[..., Any], workspace: Workspace
+) -> None:
+    script("validate.py", "--workspace", workspace.root, "--offline", code=0)
+    workspace.score_paths()[0].write_bytes(b'{"cut')
+    said = script("validate.py", "--workspace", workspace.root, "--offline", "--regate", code=1).err
+    assert "1 file was damaged and left out" in said and said.count("no valid score record") == 1
+    assert "written again" not in said
+
+
 def test_the_verdict_is_told_in_points_and_with_its_reasons(script: Callable[..., Any], workspace: Workspace) -> None:
     done = script("validate.py", "--workspace", workspace.root, "--offline", code=0)
     bound = verdict(workspace)["lcb"]

@@ -91,6 +91,7 @@ def test_a_verdict_beyond_the_plan_says_that_the_looks_are_used_up() -> None:
     late = [look(first.challenger, clusters=10 * n, alpha=0.02) for n in (1, 2)]
     why = decided(won(), chosen(looks=2), earlier=late).why
     assert why[0].startswith("The planned looks at this challenger are used up")
+    assert not any("missing votes" in sentence for sentence in why)
 
 
 def test_a_verdict_on_a_challenger_that_leaks_says_so() -> None:

@@ -176,6 +176,13 @@ def test_the_budget_ends_a_run_cleanly(script: Script, fill: Fill, stand_in: Sta
     assert len(workspace.answer_paths()) == stand_in.stats()["unique_ok"]
 
 
+def test_a_budget_of_nothing_does_not_say_that_there_is_nothing_to_do(script: Script, fill: Fill) -> None:
+    workspace = fill(3, settings=SETTINGS + '[prices]\n"*" = { input = 1.0, output = 1.0 }\n')
+    done = script("king.py", "--workspace", workspace.root, "--budget", "0", code=3, CHUTES_API_KEY="k")
+    assert "king: 0 done" in done.err and "the budget is spent" in done.err
+    assert "nothing to do" not in done.err
+
+
 def test_one_budget_holds_for_all_stages_of_a_run(script: Script, tmp_path: Path, stand_in: StandIn) -> None:
     models = ["some/writer", "some/judge-a", "other/judge-b", "third/judge-c"]
     prices = "".join(f'"{name}" = {{ input = 100.0, output = 100.0 }}\n' for name in models)
