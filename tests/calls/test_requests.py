@@ -75,3 +75,14 @@ def test_a_reply_that_nothing_more_is_known_of_stands_as_a_whole_one_that_was_pa
     assert (reply.finish_reason, reply.tries, reply.rejected, reply.cost) == ("stop", 1, "", None)
     assert not reply.from_ledger and reply.latency_s == 0 and reply.usage == {}
     assert (reply.reasoning, reply.model, reply.provider, reply.at, reply.key) == ("", "", "", "", "")
+
+
+def test_a_reply_is_thought_only_where_its_budget_ended_before_a_word_of_the_answer() -> None:
+    assert Reply("", finish_reason="length").thought_only and Reply(" \n", finish_reason="length").thought_only
+    assert not Reply("so", finish_reason="length").thought_only and not Reply("", finish_reason="stop").thought_only
+
+
+def test_a_reply_is_kept_under_the_model_that_answered_or_was_asked_and_a_full_window_is_a_cut() -> None:
+    kept = Reply("a", finish_reason="model_length", model="").kept("asked", key="k", tries=3)
+    assert kept == Reply("a", finish_reason="length", model="asked", key="k", tries=3)
+    assert Reply("a", model="answered").kept("asked") == Reply("a", model="answered")

@@ -214,6 +214,64 @@ def test_the_table_of_a_panel_holds_each_figure_of_its_turns() -> None:
     assert table.judges == ("a", "b")
 
 
+def told(name: str, votes: list[Vote], **more: Any) -> Score:
+    return Score(file=name, instance_id="o__r-1", votes=votes, **more)
+
+
+def test_a_row_of_columns_is_what_one_score_says_and_of_damage_nothing() -> None:
+    usage = {"prompt_tokens": 7, "completion_tokens": 2, "cached_tokens": 1, "reasoning_tokens": 3}
+    first = vote("a", "king_first", 1.0, usage=usage, cost=0.5, model="house/a-1")
+    hostile = {"prompt_tokens": -1, "completion_tokens": 1 << 40, "cached_tokens": "9", "reasoning_tokens": 0}
+    second = vote("a", "challenger_first", 0.5, usage=hostile, cost=0.25).model_copy(update={"asked": 3})
+    lost = vote("b", "king_first", None, error="unparsed: no-json: no JSON object")
+    failed = vote("b", "challenger_first", None, error="http-500: the endpoint: is down")
+    stranger = vote("z", "king_first", 0.0, usage=usage, cost=9.0, model="z")
+    lengths = {"opponent": 10, "challenger": 20, "history": 30}
+    writers = {"opponent": "writer-k", "challenger": "writer-c"}
+    made_with = {"challenger": "made", "candidates": "texts"}
+    attempts = [{"side": "king", "kind": "verdict"}, {"kind": "order"}, {"side": "king", "kind": "order"}]
+    whole = {"lengths": lengths, "writers": writers, "made_with": made_with, "attempts": attempts}
+    found = Columns.of([told("p_1", [first, stranger, second, lost, failed], **whole), told("p_2", [])], ["a", "b"])
+    assert len(found) == 2 and found.files.tolist() == ["p_1", "p_2"] and found.instances.tolist() == ["o__r-1"] * 2
+    assert found.votes[0, 0].tolist() == [[2] * 5, [1] * 5] and {*found.votes[0, 1].ravel()} == {scoring.MISSING}
+    assert {*found.votes[1].ravel()} == {255}
+    assert found.asked.tolist() == [[[1, 3], [1, 1]], [[-1, -1], [-1, -1]]]
+    assert found.tokens[0].tolist() == [[7, 2, 1, 3], [0] * 4] and not found.tokens[1].any()
+    assert found.cost[0, 0] == 0.75 and np.isnan(found.cost[0, 1]) and np.isnan(found.cost[1]).all()
+    assert found.errors.tolist() == [{"b": ["unparsed: no-json", "http-500"]}, None]
+    assert found.models.tolist() == [{"a": "house/a-1"}, None]
+    assert found.lengths.tolist() == [[10, 20, 30], [-1, -1, -1]]
+    assert (found.opponents[0], found.challengers[0], found.opponents[1]) == ("writer-k", "writer-c", "")
+    assert (found.made_by.tolist(), found.candidates.tolist()) == (["made", ""], ["texts", ""])
+    assert found.attempts.tolist() == [("order", "verdict"), ()]
+    kinds = {name: getattr(found, name).dtype for name in scoring.NUMBERS}
+    assert kinds == {"votes": np.uint8, "asked": np.int32, "tokens": np.int64, "cost": float, "lengths": np.int64}
+    assert found.where([1]).files.tolist() == ["p_2"]
+
+
+def test_columns_have_another_digest_where_a_vote_a_text_or_a_judge_is_another() -> None:
+    won = [vote("a", order) for order in ORDERS]
+    same = Columns.of([told("p_1", won)], ["a"]).digest()
+    assert same == Columns.of([told("p_1", won)], ["a"]).digest() and len(same) == 16
+    others = [
+        Columns.of([told("p_1", [won[0], vote("a", "challenger_first", 0.5)])], ["a"]),
+        Columns.of([told("p_1", won, made_with={"candidates": "x"})], ["a"]),
+        Columns.of([told("p_2", won)], ["a"]),
+        Columns.of([told("p_1", won)], ["b"]),
+        Columns.of([told("p_\udcff1", won)], ["a"]),
+    ]
+    assert len({same, *(one.digest() for one in others)}) == 6
+
+
+def test_each_turn_owes_both_orders_or_the_one_that_its_name_draws() -> None:
+    names = [f"p_{number}" for number in range(20)]
+    assert scoring.owed(names, panel()).tolist() == [[True, True]] * 20
+    assert scoring.owed(names, panel(orders="king_first")).tolist() == [[True, False]] * 20
+    drawn = scoring.owed(names, panel(orders="alternate"))
+    assert drawn.shape == (20, 2) and (drawn.sum(1) == 1).all() and 0 < drawn[:, 0].sum() < 20
+    assert scoring.owed([], panel()).shape == (0, 2)
+
+
 def test_the_screened_table_holds_the_first_vote_of_each_turn_alone() -> None:
     chosen = panel("screen")
     cast = [vote(*key, 0.0) for key in rubric.owed_votes("p_0", chosen)]
