@@ -14,26 +14,27 @@ from typing import Any, TypeVar
 
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
+_made: list[Any] = []  # what this process works with
 
 
 def spread(
-    work: Callable[[Chunk], Result],
+    work: Callable[..., Result],
     chunks: Iterable[Chunk],
     processes: int,
-    prepare: Callable[..., None] | None = None,
+    make: Callable[..., Any] | None = None,
     given: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
-    """`work` of each chunk, in order; each process first calls `prepare(*given)`.
+    """`work` of each chunk, in order, or of what each process first makes by `make(*given)`, and the chunk.
 
     Processes are spawned: a forked one keeps the parent's locks, and after a SIGKILL of the parent holds the workspace.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(prepare, given)) as pool:
+    with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(make, given)) as pool:
         try:
             waiting: deque[Future[Result]] = deque()
             for chunk in chunks:  # not all at once: they and their results may be more than memory holds
                 with _nameless_script():
-                    waiting.append(pool.submit(work, chunk))
+                    waiting.append(pool.submit(_do, work, chunk))
                 if len(waiting) > 3 * processes:
                     yield waiting.popleft().result()
             while waiting:
@@ -54,7 +55,7 @@ def _nameless_script() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-def _begin(prepare: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
+def _begin(make: Callable[..., Any] | None, given: tuple[Any, ...]) -> None:
     """Ctrl-C is the parent's to handle: a chunk in work is finished."""
 
     def end_with_parent() -> None:
@@ -64,5 +65,8 @@ def _begin(prepare: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
-    if prepare:
-        prepare(*given)
+    _made[:] = [make(*given)] if make else []
+
+
+def _do(work: Callable[..., Result], chunk: Any) -> Result:
+    return work(*_made, chunk)

@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
@@ -205,7 +206,6 @@ def audit_answers(examiner: Examiner) -> tuple[AuditTally, dict[str, str]]:
     return tally, duplicates
 
 
-_EXAMINER: list[Examiner] = []
 # The turns of some answers, what was found in them, and what was saved.
 _Chunk: TypeAlias = tuple[list[AuditedTurn], AuditTally, Counter[str]]
 
@@ -215,18 +215,17 @@ def _each_chunk(examiner: Examiner) -> Iterator[_Chunk]:
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     processes = min(len(chunks), os.cpu_count() or 1)
     if len(paths) < FEW or processes < 2:
-        _EXAMINER[:] = [examiner]
-        return map(_audit_chunk, chunks)
-    return spread(_audit_chunk, chunks, processes, _prepare, (examiner, background()))
+        return map(partial(_audit_chunk, examiner), chunks)
+    return spread(_audit_chunk, chunks, processes, _examiner_apart, (examiner, background()))
 
 
-def _prepare(examiner: Examiner, known: Counter[str]) -> None:
-    _EXAMINER[:] = [examiner]
+def _examiner_apart(examiner: Examiner, known: Counter[str]) -> Examiner:
     take_background(known)
+    return examiner
 
 
-def _audit_chunk(paths: list[Path]) -> _Chunk:
-    tally, [examiner] = AuditTally(), _EXAMINER
+def _audit_chunk(examiner: Examiner, paths: list[Path]) -> _Chunk:
+    tally = AuditTally()
     with examiner.workspace.saves.apart() as saved:
         return [turn for path in paths for turn in examiner.audit_file(path, tally)], tally, saved
 

@@ -288,12 +288,11 @@ def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType, weights: bool
 
 
 def _fitted(value: Any, kind: pyarrow.DataType) -> Any:
-    import pyarrow as pa
-
-    if value is None:
-        return None
-    if pa.types.is_list(kind):
+    """`value` with JSON text for every object whose column has no keys of its own."""
+    if isinstance(value, list):
         return [_fitted(part, kind.value_type) for part in value]
-    if pa.types.is_struct(kind):
-        return {field.name: _fitted(value.get(field.name), field.type) for field in kind}
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    if not kind.num_fields:
+        return json.dumps(value, ensure_ascii=False)
+    return {field.name: _fitted(value.get(field.name), field.type) for field in kind}

@@ -284,19 +284,23 @@ def each_turn(example: Example, cap: int = TURNS_OF_A_KIND) -> list[Example]:
         if [m.role for m in messages[place - 1 : place + 1]] == ["user", "assistant"]
         and not problem(messages[place].content)
     ]
-    taken, kept = Counter[str](), dict[int, str]()
+    taken, kept = Counter[str](), dict[int, Example]()
     for place in sorted(fit, key=lambda place: hashlib.sha256(f"{example.id}\0{place}".encode()).digest()):
-        style = shell.style(turn.command(messages[place].content))
-        kinds = (f"style {style}", f"third {3 * fit.index(place) // len(fit)}")
+        row = _until(whole, place)
+        kinds = (f"style {row.style}", f"third {3 * fit.index(place) // len(fit)}")
         if all(taken[kind] < cap for kind in kinds):
             taken.update(kinds)
-            kept[place] = style
+            kept[place] = row
     if not kept:
         raise ItemError("no-agent-turn", "no turn is well-formed")
-    return [
-        replace(whole, id=f"{example.id}@{place}", messages=messages[: place + 1], style=style)
-        for place, style in sorted(kept.items())
-    ]
+    return [row for _, row in sorted(kept.items())]
+
+
+def _until(example: Example, place: int) -> Example:
+    """The row of one turn: the conversation up to it, under an id of its own."""
+    messages = example.messages[: place + 1]
+    style = shell.style(turn.command(messages[-1].content))
+    return replace(example, id=f"{example.id}@{place}", messages=messages, style=style)
 
 
 def pair(example: Example, turns: bool = False, scored: bool = False) -> list[Example]:
@@ -310,12 +314,9 @@ def pair(example: Example, turns: bool = False, scored: bool = False) -> list[Ex
     if scored and example.margin is None:
         raise ItemError("no-score", "the panel gave no score")
     if example.refused and not example.lost:
-        rows = []
-        for place, text in example.refused:
-            bare = replace(example, messages=example.messages[: place + 1], refused=(), native=(), recorded=False)
-            style = shell.style(turn.command(bare.accepted))
-            if text.strip() != bare.accepted.strip():
-                rows.append(replace(bare, id=f"{example.id}@{place}", rejected=text, style=style))
+        bare = replace(example, refused=(), native=(), recorded=False)
+        rows = [replace(_until(bare, place), rejected=text) for place, text in example.refused]
+        rows = [row for row in rows if row.rejected.strip() != row.accepted.strip()]
         if not rows:
             raise ItemError("same-text", "every proposal says what ran")
         return rows[:1] if scored else rows

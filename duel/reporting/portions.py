@@ -200,19 +200,12 @@ def portions(workspace: Workspace, settings: Settings, verdict: Verdict, scored:
     if len(scored) < FEW or processes < 2:
         found: Iterator[Portion] = map(PortionWriter(*given).write, lots)
     else:
-        found = spread(_write_apart, lots, processes, _prepare, given)
+        found = spread(PortionWriter.write, lots, processes, _writer_apart, given)
     for portion in found:
         workspace.saves.take(portion.saved)
         yield portion
 
 
-_WRITER: list[PortionWriter] = []
-
-
-def _prepare(*given: Any) -> None:
+def _writer_apart(*given: Any) -> PortionWriter:
     gc.set_threshold(OBJECTS)
-    _WRITER[:] = [PortionWriter(*given)]
-
-
-def _write_apart(scored: list[Scored]) -> Portion:
-    return _WRITER[0].write(scored)
+    return PortionWriter(*given)

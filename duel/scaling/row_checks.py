@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -106,10 +106,9 @@ def read(
     """The rows of `files` in their order; `key` is the workspace's secret, a word of `refused` costs a row."""
     given = settings, benchmarks, key, refused
     if are_many(files):
-        yield from spread(_batch, _batches(files), processes(), _prepare, given)
+        yield from spread(_batch, _batches(files), processes(), RowChecks, given)
     else:
-        _prepare(*given)
-        yield from map(_batch, _batches(files))
+        yield from map(partial(_batch, RowChecks(*given)), _batches(files))
 
 
 def are_many(files: Sequence[tuple[Kind, Path]]) -> bool:
@@ -129,15 +128,7 @@ def _batches(files: Sequence[tuple[Kind, Path]]) -> Iterator[RowBatch]:
                 number += len(lines) or 1
 
 
-_checks: RowChecks
-
-
-def _prepare(*given: Any) -> None:
-    global _checks
-    _checks = RowChecks(*given)
-
-
-def _batch(batch: RowBatch) -> ReadBatch:
+def _batch(checks: RowChecks, batch: RowBatch) -> ReadBatch:
     kind, file, first, lines = batch
     found: list[ReadRow | Dropped] = []
     noticed, scrubbed = Counter[str](), Counter[str]()
@@ -148,7 +139,7 @@ def _batch(batch: RowBatch) -> ReadBatch:
             name = row.id
             if row.source.kind != kind:
                 raise ItemError("damaged", f"a row of {row.source.kind} among those of {kind}")
-            row, calls = _checks(row)
+            row, calls = checks(row)
         except ItemError as error:
             found.append(Dropped(name, kind, error.reason, error.what))
             continue
@@ -157,8 +148,8 @@ def _batch(batch: RowBatch) -> ReadBatch:
         keys = [key for key in row.tied_by() if key != f"row {row.id}"]
         facts = RowFacts(row.id, estimate_tokens(text), facets(row, calls), origin, keys, known)
         found.append(ReadRow(facts, row.line(), duplicates.hashed_words(text)))
-        noticed.update(_checks.notes)
-        scrubbed.update(_checks.scrubbed)
+        noticed.update(checks.notes)
+        scrubbed.update(checks.scrubbed)
     nothing = duplicates.hashed_words("")
     bands = bands_of([nothing if isinstance(one, Dropped) else one.words for one in found])
     return ReadBatch(kind, file, found, bands, noticed, scrubbed)

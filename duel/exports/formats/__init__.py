@@ -121,7 +121,9 @@ def tables() -> dict[str, dict[str, Any]]:
     return tomllib.loads(resources.files(__package__).joinpath("formats.toml").read_text("utf-8"))
 
 
-def add(name: str, write: Any, read: Any, check: Any, columns: Mapping[str, Any] | None = None) -> None:
+def add(
+    name: str, write: Any, read: Any, check: Any = lambda row: None, columns: Mapping[str, Any] | None = None
+) -> None:
     """Register a format of `formats.toml`; `columns` is its shape where the table holds none."""
     table = tables()[name]
     schema = shape(name, columns or table["shape"], Provenance if table.get("provenance") else Shape)
