@@ -26,9 +26,9 @@ def is_native(messages: Iterable[Message]) -> bool:
     return any(message.role == "tool" or calls_in(message) for message in messages)
 
 
-def calls_in(message: Message, prefix: str = "call_") -> list[AgentCall]:
+def calls_in(message: Message) -> list[AgentCall]:
     extra = message.model_extra
-    return calls_of({**extra, "content": message.content}, prefix) if extra else []
+    return calls_of({**extra, "content": message.content}, "call_") if extra else []
 
 
 def action(said: str) -> tuple[str, str] | None:
