@@ -85,8 +85,8 @@ class MinedTrajectory:
                 self._assistant(entry.verbatim or entry.text)
                 submits = any(name in entry.verbatim for name in _SUBMISSIONS)
                 self._handed_over = submits or session.task == "chat"
-                for result in entry.results:
-                    self._user(result.text)
+                for call in entry.answered:
+                    self._user(call.result or "")
             else:
                 self._reply(entry, thinking, is_last=entry is session.entries[-1])
         self.exit_status = session.exit_status or ("Submitted" if self._handed_over else "incomplete")
