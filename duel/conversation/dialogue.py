@@ -26,9 +26,9 @@ def is_native(messages: Iterable[Message]) -> bool:
     return any(message.role == "tool" or calls_in(message) for message in messages)
 
 
-def calls_in(message: Message, prefix: str = "call_") -> list[AgentCall]:
+def calls_in(message: Message) -> list[AgentCall]:
     extra = message.model_extra
-    return calls_of({**extra, "content": message.content}, prefix) if extra else []
+    return calls_of({**extra, "content": message.content}, "call_") if extra else []
 
 
 def action(said: str) -> tuple[str, str] | None:
@@ -88,7 +88,7 @@ def native_chat(session: Session) -> list[dict[str, Any]]:
         if not isinstance(entry, AgentReply):
             entries.append(entry)
         elif not entry.cut:
-            ends = entry is session.entries[-1] and not entry.results
+            ends = entry is session.entries[-1] and not entry.answered
             calls = [call for call in entry.calls if ends or call.result is not None]
             before, prose = entries[-1] if entries else None, entry.text
             if isinstance(before, AgentReply) and not before.calls:
@@ -110,8 +110,8 @@ def _chat(entries: Iterable[Entry | Lost]) -> list[dict[str, Any]]:
         functions = ((call.id, {"name": call.name, "arguments": dict(call.arguments)}) for call in entry.calls)
         made = [{"id": identity, "type": "function", "function": function} for identity, function in functions]
         messages.append({"role": "assistant", "content": entry.text} | ({"tool_calls": made} if made else {}))
-        results = [call for call in entry.calls if call.result is not None]
-        messages += [{"role": "tool", "tool_call_id": c.id, "name": c.name, "content": c.result} for c in results]
+        told = ({"tool_call_id": call.id, "name": call.name, "content": call.result} for call in entry.answered)
+        messages += [{"role": "tool", **result} for result in told]
     return messages
 
 

@@ -109,7 +109,7 @@ def _add_reply(
     told = "\n\n".join(text(part, "value", "thinking", "text") for part in thoughts)
     reply.thinking = text(message, "reasoning_content", "reasoning", "thinking") or told or thinking
     last = result.last
-    if not isinstance(last, AgentReply) or last.results or is_whole:
+    if not isinstance(last, AgentReply) or last.answered or is_whole:
         result.entries.append(reply)
         return reply.calls
     # One response that the set wrote as several messages: what was said, then a message a call.

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 IMAGE_LEFT_OUT = "[an image is left out here]"  # in place of an image; the pixels are never kept
 Outcome = Literal["success", "failure", "unknown"]
@@ -31,11 +31,6 @@ class Said:
     role: str = "user"
 
 
-class CallResult(NamedTuple):
-    id: str
-    text: str
-
-
 @dataclass(slots=True)
 class AgentReply:
     """One reply of the agent: its prose without the actions, its calls in order, its thinking."""
@@ -47,8 +42,8 @@ class AgentReply:
     cut: bool = False  # aborted or failed half-way: not a turn to learn from
 
     @property
-    def results(self) -> list[CallResult]:
-        return [CallResult(call.id, call.result) for call in self.calls if call.result is not None]
+    def answered(self) -> list[AgentCall]:
+        return [call for call in self.calls if call.result is not None]
 
 
 @dataclass(frozen=True, slots=True)

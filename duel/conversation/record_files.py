@@ -10,12 +10,14 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import orjson
 
+from duel.conversation.values import rewritten
 from duel.environment import expanded
 from duel.errors import ItemError
 
@@ -83,11 +85,7 @@ def parsed(raw: bytes) -> Any:
 
 def without_surrogates(value: Any) -> Any:
     """A value that UTF-8 can hold: half of a pair by itself is no character."""
-    if isinstance(value, str):
-        return _SURROGATE.sub("\ufffd", value)
-    if isinstance(value, dict):
-        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
-    return [without_surrogates(item) for item in value] if isinstance(value, list) else value
+    return rewritten(value, partial(_SURROGATE.sub, "\ufffd"))
 
 
 def _recovered(line: bytes, number: int, top: set[str]) -> Iterator[Record]:

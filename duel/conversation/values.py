@@ -3,7 +3,7 @@
 import ast
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -33,6 +33,15 @@ def tables(value: Any) -> list[dict[str, Any]]:
 
 def joined(*texts: str) -> str:
     return "\n\n".join(filter(None, texts))
+
+
+def rewritten(value: Any, change: Callable[[str], str], keys: bool = True) -> Any:
+    """A value of JSON with every text in it changed, those of its keys as well unless `keys` is False."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {change(str(key)) if keys else key: rewritten(item, change, keys) for key, item in value.items()}
+    return [rewritten(item, change, keys) for item in value] if isinstance(value, list) else value
 
 
 def parts(content: Any) -> tuple[str, int]:

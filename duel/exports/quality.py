@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
-from typing import Any
 
 from duel import chat_tokens, placement, turn
 from duel.audit.contamination import Benchmarks
 from duel.audit.licenses import refused
 from duel.audit.secrets import scrub
 from duel.conversation import dialogue
+from duel.conversation.values import rewritten
 from duel.errors import ItemError, UserError
 from duel.exports import recovery
 from duel.exports.example import Dropped, Example, Step, text_only
@@ -163,15 +163,12 @@ class Rewriter:
     counts: Counter[str] = field(default_factory=Counter)
 
     def step(self, examples: Sequence[Example]) -> Iterator[Example]:
-        def value(part: Any) -> Any:
-            if isinstance(part, str):
-                text, changed = self.change(part)
-                self.counts.update(changed)
-                return text
-            if isinstance(part, Mapping):
-                return {key: value(inner) for key, inner in part.items()}
-            return [value(inner) for inner in part] if isinstance(part, list) else part
+        def changed(text: str) -> str:
+            text, counts = self.change(text)
+            self.counts.update(counts)
+            return text
 
+        value = partial(rewritten, change=changed, keys=False)
         for example in examples:
             yield example.mapped(lambda said: Message.model_validate(value(said.model_dump())), value)
 

@@ -97,10 +97,8 @@ def steps_of(entries: Sequence[Entry]) -> list[ActionStep]:
             told = after.text if isinstance(after, Said) and after.role == "user" else None
             seen = shown_output.shown(told, acted=False) if told is not None else Shown()
             steps.append(ActionStep(turn, entry.text, "", "", told, "", seen))
-        results = {result.id: result.text for result in entry.results}
         for order, call in enumerate(entry.calls):
-            observation = results.get(call.id)
-            given = call.arguments.get("command")
+            observation, given = call.result, call.arguments.get("command")
             command = given if isinstance(given, str) and call.name.lower() in _SHELLS else ""
             plain = call.name == dialogue.BASH and set(call.arguments) == {"command"} and command
             action = command if plain else json.dumps(dict(call.arguments), ensure_ascii=False)

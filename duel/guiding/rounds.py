@@ -163,8 +163,7 @@ def _part(series: str, rounds: Rounds, rates: Mapping[int, InterventionRates]) -
     newest, both = rates[last], [task for task in rounds[first] if task in rounds[last]]
     notes = ["A falling rate means something only while the agent solves no less alone: an overseer may nod."]
     if first < last and len(both) < 2:
-        alike = f"Rounds {first} and {last} have fewer than two tasks in common"
-        notes.append(f"{alike}: their rates are not compared.")
+        notes.append(f"Rounds {first} and {last} have fewer than two tasks in common: their rates are not compared.")
     elif first < last:
         fell, bound = fall(*([rounds[number][task] for task in both] for number in (first, last)))
         sure = "a fall" if bound > 0 else "not shown to be a fall"
@@ -179,20 +178,14 @@ def _part(series: str, rounds: Rounds, rates: Mapping[int, InterventionRates]) -
         )
     rows: list[Sequence[str]] = []
     for number, one in rates.items():
-        shares = [one.refused, one.written, one.submitted]
-        known = [
-            f"{done} of {all_of}" if all_of else wording.NO_DATA for done, all_of in (one.resolved, one.solo_resolved)
-        ]
-        rows.append(
-            [
-                *(str(number), Outside(one.agent), wording.count(one.tasks)),
-                *(wording.count(one.steps), f"{one.rate:.3f}", f"{one.low:.3f} to {one.high:.3f}"),
-                *(*map(wording.share, shares), known[0]),
-                "not run" if one.solo_submitted is None else wording.share(one.solo_submitted),
-                known[1],
-                ", ".join(f"{kind} {count}" for kind, count in one.kinds.most_common()),
-            ]
-        )
+        passed = (one.resolved, one.solo_resolved)
+        resolved, alone = (f"{done} of {known}" if known else wording.NO_DATA for done, known in passed)
+        submitted_alone = "not run" if one.solo_submitted is None else wording.share(one.solo_submitted)
+        why = ", ".join(f"{kind} {count}" for kind, count in one.kinds.most_common())
+        counts = wording.count(one.tasks), wording.count(one.steps)
+        rate = f"{one.rate:.3f}", f"{one.low:.3f} to {one.high:.3f}"
+        shares = map(wording.share, (one.refused, one.written, one.submitted))
+        rows.append([str(number), Outside(one.agent), *counts, *rate, *shares, resolved, submitted_alone, alone, why])
     title = f"Series {series}: overseer {code(newest.overseer)}"
     return ReportPart(title, [Table(_COLUMNS, rows, (0, *range(2, 12)))], notes)
 

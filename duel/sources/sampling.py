@@ -91,16 +91,10 @@ def systematic(chances: Sequence[float], at: float) -> list[int]:
 
 def phases(messages: Sequence[Message]) -> dict[int, str]:
     """The phase of each reply, by its place: "before" the first edit, "at" it, "after" it."""
-    found: dict[int, str] = {}
-    phase = "before"
-    for place, message in enumerate(messages):
-        if message.role == "assistant":
-            if phase != "before":
-                phase = "after"
-            elif shell.style(turn.command(message.content)) == "edit":
-                phase = "at"
-            found[place] = phase
-    return found
+    replies = [place for place, message in enumerate(messages) if message.role == "assistant"]
+    edits = (place for place in replies if shell.style(turn.command(messages[place].content)) == "edit")
+    first = next(edits, len(messages))
+    return {place: "before" if place < first else "at" if place == first else "after" for place in replies}
 
 
 def kinds(messages: Sequence[Message], changed: Collection[str]) -> dict[int, set[str]]:

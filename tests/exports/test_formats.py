@@ -75,7 +75,7 @@ def test_native_tool_calls_survive_and_get_ids_of_their_own(name: str) -> None:
     first = turns.entries[2]
     assert isinstance(first, AgentReply)
     assert [(call.id, call.name) for call in first.calls] == [("call_1", "Read"), ("call_2", "Bash")]
-    assert [result.text for result in first.results] == ["x = 1\n", "a.py\n"]  # in the order of the calls
+    assert [call.result for call in first.answered] == ["x = 1\n", "a.py\n"]  # in the order of the calls
     assert "toolu_" not in json.dumps(row)
 
 

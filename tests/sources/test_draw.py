@@ -129,11 +129,11 @@ def test_the_recorded_probability_is_the_one_that_turns_are_drawn_with(tmp_path:
     sample = SampleSection(max_turn=4)
     eligible = sum(len(rollout.turns()) for path in paths.values() for rollout in read(path, "", sample))
     estimates = []
-    for seed in range(150):
+    for seed in range(60):  # 2.7 % either way; a factor that is missing moves the sum by a fifth and more
         settings = Settings(sample=SampleSection(seed=seed, files=2, n=5, max_turn=4))
         pool = fill(settings, table, silent)
         choice = choose(pool, settings.model_copy(update={"duel": DuelSection(mode=1)}), None, Benchmarks())
         drawn = prompts(choice.turns, pool, len(choice.looked_at))
         estimates.append(sum(1 / (prompt.source.probability or 0) for prompt in drawn))
     mean = statistics.mean(estimates)
-    assert mean == pytest.approx(eligible, abs=3 * statistics.stdev(estimates) / 150**0.5)
+    assert mean == pytest.approx(eligible, abs=3 * statistics.stdev(estimates) / 60**0.5)

@@ -76,7 +76,7 @@ def write_anthropic(example: Example) -> Row:
         require(bool(entry.text or entry.calls), "empty-turn", "a turn says and does nothing")
         said: list[Row] = [{"type": "text", "text": entry.text}] if entry.text else []
         said += [{"type": "tool_use", "id": c.id, "name": c.name, "input": dict(c.arguments)} for c in entry.calls]
-        seen = [{"type": "tool_result", "tool_use_id": r.id, "content": r.text} for r in entry.results]
+        seen = [{"type": "tool_result", "tool_use_id": c.id, "content": c.result} for c in entry.answered]
         blocks += [*(("assistant", block) for block in said), *(("user", block) for block in seen)]
     messages = [
         {"role": role, "content": [block for _, block in said]} for role, said in groupby(blocks, key=itemgetter(0))
@@ -195,8 +195,8 @@ def write_atif(example: Example) -> Row:
                 {"tool_call_id": call.id, "function_name": call.name, "arguments": dict(call.arguments)}
                 for call in entry.calls
             ]
-        if isinstance(entry, AgentReply) and entry.results:
-            results = [{"source_call_id": r.id, "content": r.text} for r in entry.results]
+        if isinstance(entry, AgentReply) and entry.answered:
+            results = [{"source_call_id": c.id, "content": c.result} for c in entry.answered]
             steps[-1]["observation"] = {"results": results}
     name, _, version = (example.agent or "unknown").rpartition("-")
     agent: Row = {"name": name or version, "version": version if name else "unknown"}

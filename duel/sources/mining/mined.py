@@ -21,7 +21,7 @@ from duel.audit import secrets
 from duel.conversation import dialogue, text_actions
 from duel.conversation.model import IMAGE_LEFT_OUT, AgentReply, Lost, Outcome, Said, Session
 from duel.conversation.tasks import TASKS
-from duel.conversation.values import joined, text
+from duel.conversation.values import joined, rewritten, text
 from duel.sources.mining import shell_forms
 from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.mining.shell_forms import NoShellForm
@@ -85,8 +85,8 @@ class MinedTrajectory:
                 self._assistant(entry.verbatim or entry.text)
                 submits = any(name in entry.verbatim for name in _SUBMISSIONS)
                 self._handed_over = submits or session.task == "chat"
-                for result in entry.results:
-                    self._user(result.text)
+                for call in entry.answered:
+                    self._user(call.result or "")
             else:
                 self._reply(entry, thinking, is_last=entry is session.entries[-1])
         self.exit_status = session.exit_status or ("Submitted" if self._handed_over else "incomplete")
@@ -180,15 +180,6 @@ class SessionScrubber:
             self.counts["user name"] += found
         return text
 
-    def deep(self, value: Any) -> Any:
-        if isinstance(value, str):
-            return self(value)
-        if isinstance(value, list):
-            return [self.deep(item) for item in value]
-        if isinstance(value, dict):
-            return {self(str(key)): self.deep(item) for key, item in value.items()}
-        return value
-
     def _owned(self, found: re.Match[str]) -> str:
         names = found[2], found[4]
         kept = [n if n.isdigit() or n.startswith("_") or n.lower() in _NO_PERSON else NOBODY for n in names]
@@ -221,8 +212,8 @@ def row(found: MinedSession, keep_tools: bool = False) -> dict[str, Any]:
     session, ours = trajectory.session, prompts.load("session_system")
     messages = [{"role": m["role"], "content": scrub(m["content"])} for m in trajectory.messages]
     repo = scrub(found.repo)
-    native = orjson.dumps(scrub.deep(dialogue.native_chat(session)), default=str).decode() if keep_tools else None
-    tools = orjson.dumps(scrub.deep(session.tools), default=str).decode() if keep_tools and session.tools else None
+    kept = (dialogue.native_chat(session), session.tools or None) if keep_tools else (None, None)
+    native, tools = (None if one is None else orjson.dumps(rewritten(one, scrub), default=str).decode() for one in kept)
     base = commit.base if commit else session.base_commit
     task = next((message for message in messages if message["role"] == "user"), {"content": ""})
     if base and base not in task["content"]:
@@ -261,9 +252,7 @@ def row(found: MinedSession, keep_tools: bool = False) -> dict[str, Any]:
 
 def pull_row(row: dict[str, Any], found: MinedSession, commit: OwnCommit) -> dict[str, Any]:
     return {
-        "instance_id": row["instance_id"],
-        "repo": row["repo"],
-        "base_commit": commit.base,
+        **{name: row[name] for name in ("instance_id", "repo", "base_commit")},
         "created_at": commit.date,
         "pull_number": None,
         "patch": found.scrub(commit.patch),
@@ -284,8 +273,7 @@ class RowWriter:
     def __init__(self, path: Path) -> None:
         self.path, self.rows = path, 0
         self._part = path.with_name(f".{path.name}.part")
-        self._waiting: list[dict[str, Any]] = []
-        self._bytes = 0
+        self._waiting, self._bytes = list[dict[str, Any]](), 0
         self._file: Any = None
 
     def __enter__(self) -> Self:

@@ -65,7 +65,6 @@ def guess_of(session: Session, commit: OwnCommit | None) -> tuple[Outcome, str]:
 @dataclass
 class MiningAccount:
     files: int = 0
-    sessions: int = 0
     taken: int = 0
     turns: int = 0
     commits: int = 0
@@ -78,13 +77,13 @@ class MiningAccount:
 
     def say(self) -> None:
         formats = ", ".join(f"{count:,} {name}" for name, count in self.formats.most_common())
-        say(f"{self.sessions:,} sessions in {self.files:,} files ({formats or 'none'})")
-        seen = ", ".join(f"{count:,} {name}" for name, count in self.counts.most_common() if count)
+        say(f"{self.formats.total():,} sessions in {self.files:,} files ({formats or 'none'})")
+        seen = ", ".join(f"{count:,} {name}" for name, count in (+self.counts).most_common())
         say(f"  in them {seen}" if seen else "  nothing in them")
         say(f"{self.taken:,} sessions taken, {self.turns:,} turns, {self.commits:,} with the commit that followed")
         titles = "left out", "eligible part ended by", "passed over", "scrubbed"
         for title, counter in zip(titles, (self.left, self.ends, self.notes, self.scrubbed), strict=True):
-            listed = [(name, count) for name, count in counter.most_common() if count]
+            listed = (+counter).most_common()
             for name, count in listed[:LISTED]:
                 say(f"  {count:,} {title}: {printable(name, 100)}")
             if len(listed) > LISTED:
@@ -136,8 +135,8 @@ class Mine:
         for log in session_formats.logs(self.places, self.split, self.accept_license):
             account.files += 1
             for session in self._usable(self._read(log), log):
-                if not account.sessions % TOLD_EVERY:
-                    say(f"  … {account.sessions:,} sessions in {account.files:,} files so far, at {log.name[-120:]}")
+                if not (seen := account.formats.total()) % TOLD_EVERY:
+                    say(f"  … {seen:,} sessions in {account.files:,} files so far, at {log.name[-120:]}")
                 found = None
                 with self._bounded(log, session.id):
                     found = self._consider(session, log)
@@ -158,7 +157,6 @@ class Mine:
     def _read(self, log: Log) -> Iterator[Session]:
         with self._bounded(log):
             for session in session_formats.reader_of(log, self.format).read(log, self.all_branches):
-                self.account.sessions += 1
                 self.account.formats[session.format] += 1
                 self.account.counts.update(session.counts)
                 yield session

@@ -49,7 +49,7 @@ def _codex(log: Log, all_branches: bool = False) -> Iterator[Session]:
 def _add_item(item: dict[str, Any], builder: SessionBuilder) -> None:
     session, kind, last = builder.session, text(item, "type"), builder.session.last
     # The reply that an item goes on with: reasoning comes before words, words before calls.
-    going_on = last if isinstance(last, AgentReply) and not last.results else AgentReply()
+    going_on = last if isinstance(last, AgentReply) and not last.answered else AgentReply()
     reply = going_on if kind.endswith("_call") or not (going_on.calls or going_on.text) else AgentReply()
     spoken, images = parts(item.get("content"))
     if kind == "message" and item.get("role") == "assistant":
