@@ -23,7 +23,6 @@ from duel.stages.opening import opened
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
-
 # A file of requests (`--batch-out`) is out until each has its reply; it can be taken in again at any time.
 STILL_OUT = """state != 'done' AND
     (state != 'out' OR id IN (SELECT home FROM batch_requests WHERE outcome != 'answered'))"""
