@@ -48,7 +48,11 @@ class Saves:
 
     @contextlib.contextmanager
     def counted(self, path: Path) -> Iterator[None]:
-        inside = str(path)[len(str(self.root)) + 1 :].replace(os.sep, "/")
+        above, _, inside = str(path).partition(f"{self.root}{os.sep}")
+        if above or not inside:  # a file elsewhere: `duel review --page bo.html`
+            yield
+            return
+        inside = inside.replace(os.sep, "/")
         before = term(inside, path)
         yield
         self.take({inside.partition("/")[0].partition("_")[0]: term(inside, path) - before})

@@ -23,13 +23,17 @@ from duel.stages.opening import opened
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
+# A file of requests (`--batch-out`) is out until each has its reply; it can be taken in again at any time.
+STILL_OUT = """state != 'done' AND
+    (state != 'out' OR id IN (SELECT home FROM batch_requests WHERE outcome != 'answered'))"""
+
 
 def main(arguments: Namespace) -> int:
     workspace, settings = opened(arguments)
     if not workspace.ledger.exists():
         raise UserError("no call was made in this workspace", where=workspace.root, hint="name it with --workspace")
     with workspace.lock("batches", "duel batches"), BatchRows(workspace.ledger) as rows:
-        running = rows.all("state != 'done'")
+        running = rows.all(STILL_OUT)
         if arguments.cancel:
             chosen = [batch for batch in running if arguments.cancel in (batch.id, "all")]
             if not chosen:

@@ -35,6 +35,8 @@ def run(workspace: Workspace, settings: Settings) -> Result:
                 standing.keep(workspace, "report", _rests_on(workspace, settings), files, known)
     for line in known["told"]:
         say(line)
+    say(f"the report: {workspace.report / 'report.md'}")  # wherever the workspace lies today
+    say(f"the page:   {workspace.report / 'index.html'}")
     return Result("report", EXIT_FINISHED if known["whole"] else EXIT_OPEN, known["summary"])
 
 
@@ -99,7 +101,6 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
         say(f"{removed:,} turns have left their bucket")
     told = _told(summary, missing, damage)
     told += [f"left as it is, because it is not ours: {name}" for name in shelves.in_the_way]
-    told += [f"the report: {workspace.report / 'report.md'}", f"the page:   {workspace.report / 'index.html'}"]
     return {"summary": summary, "told": told, "whole": not damage}
 
 

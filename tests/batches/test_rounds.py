@@ -282,6 +282,7 @@ def test_requests_go_through_files_without_a_network(script: Script, work: Work,
     said = script("king.py", "--workspace", workspace.root, "--absorb", results, code=0).err
     assert "4 results of requests that were written here, 4 new replies" in said
     assert len(workspace.answer_paths()) == 4
+    assert script("batches", "--workspace", workspace.root, code=0).out == "no batch is out\n"
     said = script(
         "king.py", "--workspace", workspace.root, "--absorb", results, "--again", "--batch-out", out, code=1
     ).err

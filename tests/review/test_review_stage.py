@@ -136,6 +136,14 @@ def test_what_was_browsed_is_voted_on_and_never_counted(duel: Callable[..., Fini
     assert duel("--browse", "no_such_turn", "--page", workspace.root / "x.html").code == 2
 
 
+def test_the_page_lands_where_the_command_is_typed(
+    duel: Callable[..., Finished], tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(elsewhere := tmp_path_factory.mktemp("here"))
+    assert duel("--page", "bo.html", "--rater", "bo").code == 0
+    assert (elsewhere / "bo.html").is_file()
+
+
 def vote_row(ballot: Any) -> dict[str, Any]:
     made = {"rater": ballot.showing.rater, "id": ballot.id, "pair": ballot.pair_id, "seconds": 9.0}
     return made | {"choices": dict.fromkeys(DIMENSIONS, 1), "at": "2026-11-26T12:00:00.000Z"}

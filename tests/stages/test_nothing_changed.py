@@ -102,6 +102,14 @@ def test_other_settings_and_another_prompt_are_noticed(script: Script, fill: Fil
     assert "1 done, 0 failed, 3 finished before" in script("king.py", "--workspace", workspace.root, code=0).err
 
 
+def test_the_report_of_a_workspace_that_was_moved_names_its_new_place(
+    script: Script, fill: Fill, stand_in: StandIn, tmp_path: Path
+) -> None:
+    moved = answered(script, fill).root.rename(tmp_path / "moved")
+    told = script("report.py", "--workspace", moved, code=0).err
+    assert f"{moved}/report/report.md" in told and f"{moved}/report/index.html" in told
+
+
 @pytest.mark.parametrize("touched", ["a kept turn", "the page", "a row that a stage left out", "a threshold"])
 def test_the_report_is_written_anew_once_anything_it_shows_or_wrote_has_changed(
     script: Script, fill: Fill, stand_in: StandIn, touched: str
