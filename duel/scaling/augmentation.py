@@ -136,11 +136,10 @@ async def children(
         number, parent, _ = child
         return await _child(executor, *child) if executor and parent.row.is_executed else _copy(parent, number)
 
-    def refused(child: Draw, error: ItemError) -> None:
-        drops.drop(_copy(child[1], child[0]).id, child[1].row.source.name, error.reason, error.what)
-
     try:
-        return await episodes.side_by_side(made, [*drawn(rows, count, seed)], refused)
+        return await episodes.side_by_side(
+            made, [*drawn(rows, count, seed)], lambda child: _copy(child[1], child[0]), drops
+        )
     finally:
         if executor:
             await executor.close()

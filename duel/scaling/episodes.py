@@ -61,9 +61,7 @@ async def drafts(
 
 async def opened(workspace: Workspace, settings: Settings, *, offline: bool) -> Executor:
     """The sandbox of the settings, with compilers. Raises SettingsError where none is set."""
-    if settings.execute.backend == "off":
-        hint = '`backend = "bubblewrap"` on Linux, or "docker"'
-        raise SettingsError("no back end is set to run plans", where="[execute] backend", value="off", hint=hint)
+    backends.needs_backend(settings, "plans", '`backend = "bubblewrap"` on Linux, or "docker"')
     most = backends.limits(settings)
     return await asyncio.to_thread(backends.open_executor, workspace, settings, most, offline=offline)
 
@@ -129,17 +127,16 @@ async def rows(
 ) -> list[ScaledRow]:
     """The rows of as many plans as pass every gate, in the order in which they were drawn."""
     drawn = await _drawn(executor, starts, tries, seed, drops)
-    return await side_by_side(
-        lambda plan: _episode(executor, *plan, tools),
-        drawn,
-        lambda plan, error: drops.drop(plan[1].id, plan[0].repository, error.reason, error.what),
-    )
+    return await side_by_side(lambda plan: _episode(executor, *plan, tools), drawn, lambda plan: plan[1], drops)
 
 
 async def side_by_side(
-    work: Callable[[Given], Awaitable[ScaledRow]], items: Sequence[Given], refused: Callable[[Given, ItemError], None]
+    work: Callable[[Given], Awaitable[ScaledRow]],
+    items: Sequence[Given],
+    draft: Callable[[Given], ScaledRow],
+    drops: LeftOut,
 ) -> list[ScaledRow]:
-    """The row of each item, AT_ONCE side by side, in the items' order; `refused` hears which have none, and why."""
+    """The row of each item, AT_ONCE at a time, in the items' order; of one that is refused its `draft` is dropped."""
 
     async def one(place: int) -> ScaledRow | ItemError:
         try:
@@ -148,13 +145,11 @@ async def side_by_side(
             return error
 
     done = {place: found async for place, found in as_done(one, range(len(items)), AT_ONCE)}
-    made = []
-    for place, item in enumerate(items):
-        if isinstance(found := done[place], ItemError):
-            refused(item, found)
-        else:
-            made.append(found)
-    return made
+    for place in sorted(done):
+        if isinstance(error := done[place], ItemError):
+            left = draft(items[place])
+            drops.drop(left.id, left.source.name, error.reason, error.what)
+    return [row for place in sorted(done) if isinstance(row := done[place], ScaledRow)]
 
 
 async def _drawn(
