@@ -8,8 +8,7 @@ import asyncio
 import random
 import re
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any, TypeVar
@@ -21,7 +20,7 @@ from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Said, calls_made
 from duel.errors import ItemError, SettingsError
 from duel.execution import backends
-from duel.execution.executor import Executor, Start, State
+from duel.execution.executor import Executor, Start, State, fresh
 from duel.execution.replay import as_done
 from duel.records import Message
 from duel.scaling.agent_tools import Toolset
@@ -184,15 +183,6 @@ async def _drawn(
         draft = ScaledRow(id=identity, messages=[], tools=[], source=source, group=group, made=made)
         drawn[once] = start, draft, steps
     return [*drawn.values()]
-
-
-@asynccontextmanager
-async def fresh(executor: Executor, start: Start) -> AsyncIterator[State]:
-    state = await executor.state(start)
-    try:
-        yield state
-    finally:
-        await state.close()
 
 
 async def _episode(executor: Executor, start: Start, draft: ScaledRow, steps: Steps, tools: Toolset) -> ScaledRow:
