@@ -59,7 +59,6 @@ class Parent:
 
 
 Child: TypeAlias = tuple[list[Entry], ScaledRow | None]  # what becomes of a parent, and the row whose task follows
-
 Draw: TypeAlias = tuple[int, Parent, random.Random]  # a child's number, its parent, and what it draws from
 
 
