@@ -40,6 +40,11 @@ for _name in ("bubblewrap", "docker", "podman"):
     BACKENDS.add(_name, partial(_bundled, _name))
 
 
+def needs_backend(settings: Settings, what: str, hint: str) -> None:
+    if settings.execute.backend == "off":
+        raise SettingsError(f"no back end is set to run {what}", where="[execute] backend", value="off", hint=hint)
+
+
 def open_executor(
     workspace: Workspace, settings: Settings, machine: Limits | None = None, *, offline: bool = False
 ) -> Executor:

@@ -38,13 +38,12 @@ ENVIRONMENT = {
 # Started by root, the sandbox belongs to nobody: limits on processes do not bind root, and a hole would lead nowhere.
 NOBODY = 65534
 # What the process that starts a sandbox may know: never a key (bwrap's own environment shows in /proc/1/environ).
-BARE_ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
+BARE_ENVIRONMENT = {"PATH": toolbox.SEARCHED, "LC_ALL": "C.UTF-8"}
 _SHELL = (
     'while read -r line; do if said=$(eval "$line" 2>&1 </dev/null); then echo ok;'
     ' else echo "failed: $said" | tr "\\n" " "; echo; fi; done'
 )
 LIMITS = "/etc/limits"
-MACHINE_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 TEMPORARY_MB = 64
 # The last checkouts stay laid out also when no state uses them: the next turn of the same pull request is near.
 KEPT_CHECKOUTS = 4
@@ -64,7 +63,7 @@ class Bubblewrap:
         self, sources: Sources, limits: Limits | None = None, *, forks: str = "", whole_machine: bool = False
     ) -> None:
         self.sources, self.limits, self.whole_machine = sources, limits or Limits(), whole_machine
-        self.environment = ENVIRONMENT | ({"PATH": MACHINE_PATH} if whole_machine else {})
+        self.environment = ENVIRONMENT | ({"PATH": toolbox.SEARCHED} if whole_machine else {})
         self.scratch, self._numbers = new_scratch(), itertools.count(1)
         self._checkouts: dict[Start, asyncio.Task[Checkout]] = {}
         try:
@@ -208,11 +207,8 @@ class Room:
 
 
 def _end(shell: subprocess.Popen[str], folder: Path) -> None:
-    shell.kill()
-    for pipe in (shell.stdin, shell.stdout):
-        with contextlib.suppress(OSError):
-            pipe.close()  # type: ignore[union-attr]  # both are pipes
-    shell.wait()
+    with contextlib.suppress(OSError), shell:  # a line may be left in its pipe
+        shell.kill()
     changes.remove(folder)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -114,6 +115,16 @@ class Executor(Protocol):
 
     async def close(self) -> None:
         """Give back everything."""
+
+
+@asynccontextmanager
+async def fresh(executor: Executor, start: Start) -> AsyncIterator[State]:
+    """A fresh state while the body runs."""
+    state = await executor.state(start)
+    try:
+        yield state
+    finally:
+        await state.close()
 
 
 class ExecutionError(ItemError):

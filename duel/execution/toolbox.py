@@ -32,7 +32,7 @@ _DATA = (
     "/usr/lib/locale/C.utf8",
     "/usr/lib/x86_64-linux-gnu/gconv/gconv-modules.cache",
 )
-_SEARCHED = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+SEARCHED = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 _LIBRARY = re.compile(r"(?:=> )?(/[^ ]+) \(0x")
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050001, 0x80000000  # refused: EPERM
@@ -65,7 +65,7 @@ def build(folder: Path, more: tuple[str, ...] = ()) -> Path:
 @cache
 def contents(more: tuple[str, ...] = ()) -> tuple[dict[str, str], list[Path]]:
     """The path of each tool, and all files that they need: `ldd` takes a quarter of a second, once a process."""
-    found = {name: shutil.which(name, path=_SEARCHED) for name in (*TOOLS, *more, _SHELL)}
+    found = {name: shutil.which(name, path=SEARCHED) for name in (*TOOLS, *more, _SHELL)}
     missing = [name for name in NEEDED if not found[name]]
     if missing:
         raise UserError("the sandbox needs tools that this machine lacks", value=" ".join(missing))

@@ -59,7 +59,6 @@ class Parent:
 
 
 Child: TypeAlias = tuple[list[Entry], ScaledRow | None]  # what becomes of a parent, and the row whose task follows
-
 Draw: TypeAlias = tuple[int, Parent, random.Random]  # a child's number, its parent, and what it draws from
 
 
@@ -136,11 +135,10 @@ async def children(
         number, parent, _ = child
         return await _child(executor, *child) if executor and parent.row.is_executed else _copy(parent, number)
 
-    def refused(child: Draw, error: ItemError) -> None:
-        drops.drop(_copy(child[1], child[0]).id, child[1].row.source.name, error.reason, error.what)
-
     try:
-        return await episodes.side_by_side(made, [*drawn(rows, count, seed)], refused)
+        return await episodes.side_by_side(
+            made, [*drawn(rows, count, seed)], lambda child: _copy(child[1], child[0]), drops
+        )
     finally:
         if executor:
             await executor.close()

@@ -8,8 +8,7 @@ import asyncio
 import random
 import re
 import shlex
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any, TypeVar
@@ -21,7 +20,7 @@ from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Said, calls_made
 from duel.errors import ItemError, SettingsError
 from duel.execution import backends
-from duel.execution.executor import Executor, Start, State
+from duel.execution.executor import Executor, Start, State, fresh
 from duel.execution.replay import as_done
 from duel.records import Message
 from duel.scaling.agent_tools import Toolset
@@ -61,9 +60,7 @@ async def drafts(
 
 async def opened(workspace: Workspace, settings: Settings, *, offline: bool) -> Executor:
     """The sandbox of the settings, with compilers. Raises SettingsError where none is set."""
-    if settings.execute.backend == "off":
-        hint = '`backend = "bubblewrap"` on Linux, or "docker"'
-        raise SettingsError("no back end is set to run plans", where="[execute] backend", value="off", hint=hint)
+    backends.needs_backend(settings, "plans", '`backend = "bubblewrap"` on Linux, or "docker"')
     most = backends.limits(settings)
     return await asyncio.to_thread(backends.open_executor, workspace, settings, most, offline=offline)
 
@@ -129,17 +126,16 @@ async def rows(
 ) -> list[ScaledRow]:
     """The rows of as many plans as pass every gate, in the order in which they were drawn."""
     drawn = await _drawn(executor, starts, tries, seed, drops)
-    return await side_by_side(
-        lambda plan: _episode(executor, *plan, tools),
-        drawn,
-        lambda plan, error: drops.drop(plan[1].id, plan[0].repository, error.reason, error.what),
-    )
+    return await side_by_side(lambda plan: _episode(executor, *plan, tools), drawn, lambda plan: plan[1], drops)
 
 
 async def side_by_side(
-    work: Callable[[Given], Awaitable[ScaledRow]], items: Sequence[Given], refused: Callable[[Given, ItemError], None]
+    work: Callable[[Given], Awaitable[ScaledRow]],
+    items: Sequence[Given],
+    draft: Callable[[Given], ScaledRow],
+    drops: LeftOut,
 ) -> list[ScaledRow]:
-    """The row of each item, AT_ONCE side by side, in the items' order; `refused` hears which have none, and why."""
+    """The row of each item, AT_ONCE at a time, in the items' order; of one that is refused its `draft` is dropped."""
 
     async def one(place: int) -> ScaledRow | ItemError:
         try:
@@ -148,13 +144,11 @@ async def side_by_side(
             return error
 
     done = {place: found async for place, found in as_done(one, range(len(items)), AT_ONCE)}
-    made = []
-    for place, item in enumerate(items):
-        if isinstance(found := done[place], ItemError):
-            refused(item, found)
-        else:
-            made.append(found)
-    return made
+    for place in sorted(done):
+        if isinstance(error := done[place], ItemError):
+            left = draft(items[place])
+            drops.drop(left.id, left.source.name, error.reason, error.what)
+    return [row for place in sorted(done) if isinstance(row := done[place], ScaledRow)]
 
 
 async def _drawn(
@@ -189,15 +183,6 @@ async def _drawn(
         draft = ScaledRow(id=identity, messages=[], tools=[], source=source, group=group, made=made)
         drawn[once] = start, draft, steps
     return [*drawn.values()]
-
-
-@asynccontextmanager
-async def fresh(executor: Executor, start: Start) -> AsyncIterator[State]:
-    state = await executor.state(start)
-    try:
-        yield state
-    finally:
-        await state.close()
 
 
 async def _episode(executor: Executor, start: Start, draft: ScaledRow, steps: Steps, tools: Toolset) -> ScaledRow:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from duel.bookkeeping import Result, Stage
 from duel.command import say, say_error
-from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, WorkspaceError, printable
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, UserError, WorkspaceError, printable
 from duel.execution import backends, harness
 from duel.execution.executor import Executor, Start
 from duel.execution.replay import EvidenceRules, Task, as_done, observe, plan
@@ -38,7 +38,7 @@ async def run_async(
     only: Collection[Path] | None = None,
 ) -> Result:
     """Execute every answer's candidates in place, or those of `only`; `found` is what report/execute.json holds."""
-    needs_backend(settings, "commands", '`backend = "bubblewrap"` on Linux, or "docker"')
+    backends.needs_backend(settings, "commands", '`backend = "bubblewrap"` on Linux, or "docker"')
     if not workspace.answer_folders():
         raise WorkspaceError("there are no answers to execute", where=workspace.root, hint="run king.py first")
     with workspace.lock("answer", "duel execute"):
@@ -60,11 +60,6 @@ async def run_async(
 
 
 run = synchronous(run_async)
-
-
-def needs_backend(settings: Settings, what: str, hint: str) -> None:
-    if settings.execute.backend == "off":
-        raise SettingsError(f"no back end is set to run {what}", where="[execute] backend", value="off", hint=hint)
 
 
 def where_possible(

@@ -65,7 +65,7 @@ class Guiding(asking.AskingStage):
         """Open what runs commands and tests. Raises UserError that says how to get them."""
         settings, workspace = self.settings, self.workspace
         hint = '`backend = "bubblewrap"` on Linux (`apt-get install bubblewrap`), or "docker"; `--backend` for once'
-        execute.needs_backend(settings, "commands", hint)
+        backends.needs_backend(settings, "commands", hint)
         if settings.guide.verify:
             self.verifier = backends.open_verifier(workspace, settings, TEST_SECONDS, offline=self.offline)
         replayer = self.verifier and self.verifier.replayer

@@ -44,7 +44,7 @@ async def run_async(
     offline: bool = False,
 ) -> Result:
     """Verify every rollout that is not verified yet; `found` is what outcomes.json holds."""
-    execute.needs_backend(settings, "tests", '`backend = "docker"` where images are, "bubblewrap" on Linux')
+    backends.needs_backend(settings, "tests", '`backend = "docker"` where images are, "bubblewrap" on Linux')
 
     def save() -> None:
         workspace.save_page(workspace.root / OUTCOMES, {key: row.model_dump() for key, row in sorted(outcomes.items())})

@@ -7,19 +7,20 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.combine import PLANTED, honest_commands
+from duel import cli
 from duel.audit import duplicates
 from duel.audit.secrets import scrub
 from duel.scaling import likeness, row_checks
 from duel.scaling.likeness import Bands
-from tests.conftest import ROOT, Finished
+from tests.conftest import Finished, forked
 from tests.scaling.rows import combined, dropped, put, row, split_of, words
 
 Script = Callable[..., Finished]
@@ -212,20 +213,20 @@ def test_a_run_that_is_killed_leaves_the_old_set_and_the_next_gives_the_same_byt
     put(tmp_path, [row(name) for name in MANY])
     combine(script, tmp_path)
     whole = digests(combined(tmp_path))
-    code = f"""
-import builtins, io, os, signal, sys
-from pathlib import Path
-real = Path.open
-def killing(path, mode="r", *more, **named):
-    if str(path).endswith({at!r}) and "w" in mode:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return real(path, mode, *more, **named)
-Path.open = killing
-from duel import cli
-cli.call(["scale", "combine", "--offline", "--workspace", {str(tmp_path)!r}])
-"""
-    killed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**os.environ}, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    real = Path.open
+
+    def killing(path: Path, mode: str = "r", *more: Any, **named: Any) -> Any:
+        if str(path).endswith(at) and "w" in mode:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(path, mode, *more, **named)
+
+    def work() -> None:
+        Path.open = killing  # type: ignore[method-assign, assignment]
+        sys.exit(cli.call(["scale", "combine", "--offline", "--workspace", str(tmp_path)]))
+
+    process = forked(work)
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
     assert {n: d for n, d in digests(combined(tmp_path)).items() if ".new" not in n} == whole
     combine(script, tmp_path)
     assert digests(combined(tmp_path)) == whole

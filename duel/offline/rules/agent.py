@@ -41,15 +41,18 @@ REPLACED = 0.25  # of the bad proposals, by the overseer at once
 LONGEST = 8  # actions after which an issue without a recorded run is handed in
 
 
-class Writer:
-    """One turn that is to be written; every draw depends on the conversation, the writer's name and a purpose.
+class Writer(ShownConversation):
+    """One turn that is to be written, and what it follows.
+
+    Every draw depends on the conversation, the writer's name and a purpose.
 
     `pull` is the hidden pull request as the challenger is shown it: its files, and the names on its added lines.
     """
 
     def __init__(self, messages: Sequence[Mapping[str, Any]], name: str, pull: str = "") -> None:
         contents = [str(message["content"]) for message in messages]
-        self.conversation, self._name = ShownConversation("\n\n".join(contents)), name
+        super().__init__("\n\n".join(contents))
+        self._name = name
         self.hidden_paths = [clean(path) for path in re.findall(r"^\+\+\+ b/(\S+)", pull, re.MULTILINE)]
         added = (line[1:] for line in pull.splitlines() if line.startswith("+") and not line.startswith("+++"))
         self.hidden_names = list(dict.fromkeys(name for line in added for name in _NAME.findall(line)))
@@ -76,7 +79,6 @@ class Writer:
 
     def step(self, kind: str) -> str:
         """A turn of one of the kinds that decisions name; the mediocre ones are all made here."""
-        seen = self.conversation
         match kind:
             case "broad" if len(unread := self.unread()) > 1:
                 return self.turn("read", f"cat {unread[-1]} {unread[0]}", path=unread[-1])
@@ -86,25 +88,24 @@ class Writer:
                 word = self.choose("word", GENERIC)
                 return self.turn("generic", f'grep -rn "{word}" .', word=word)
             case "repeat":
-                commands = [command for command in seen.commands if "\n" not in command and len(command) < 120]
+                commands = [command for command in self.commands if "\n" not in command and len(command) < 120]
                 if len(commands) < 2:
                     return self.turn("relist", "ls -R")
                 return self.turn("repeat", commands[-1 if self.draw("which") < 0.5 else -2])
             case "guess":
-                endings = [path.rpartition(".")[2] for path in seen.paths if not path.endswith(".md")]
+                endings = [path.rpartition(".")[2] for path in self.paths if not path.endswith(".md")]
                 path = f"{self.choose('guess', GUESSES)}.{max(endings, key=endings.count) if endings else 'py'}"
                 return self.turn("guess", f"cat {path}", path=path)
             case "stray":
-                folders = sorted({path.rpartition("/")[0] for path in seen.paths if "/" in path.strip("/")})
+                folders = sorted({path.rpartition("/")[0] for path in self.paths if "/" in path.strip("/")})
                 folder = self.choose("folder", folders or ["src"])
                 return self.turn("stray", f"cd {folder} && ls", path=folder)
         return {"good": self.good, "informed": self.informed, "leak": self.leak}[kind]()
 
     def good(self) -> str:
-        seen = self.conversation
-        if not seen.paths or (seen.failed and self.draw("relist") < 0.5):
+        if not self.paths or (self.failed and self.draw("relist") < 0.5):
             return self.turn("list", 'find . -type f -not -path "./.git/*" | sort | head -60')
-        words = [word for word in self.clues() if not any(word in command for command in seen.commands)]
+        words = [word for word in self.clues() if not any(word in command for command in self.commands)]
         unread = self.unread()
         if unread and (not words or self.draw("read or search") < 0.6):
             return self.turn("read", f"cat {unread[0]}", path=unread[0])
@@ -114,48 +115,44 @@ class Writer:
 
     def informed(self) -> str:
         """What the pull request tells it to look at, as long as the conversation has shown it."""
-        seen = self.conversation
-        known = [path for path in self.hidden_paths if path in seen.paths]
-        if path := next((path for path in known if path not in seen.read), ""):
+        known = [path for path in self.hidden_paths if path in self.paths]
+        if path := next((path for path in known if path not in self.read), ""):
             if self.draw("part") < 0.5:
                 return self.turn("part", f"sed -n '1,60p' {path}", path=path)
             return self.turn("read", f"cat {path}", path=path)
         for word in self.clues() if known else ():
-            if not any(word in command for command in seen.commands):
+            if not any(word in command for command in self.commands):
                 return self.turn("search", f'grep -n "{word}" {" ".join(known[:3])}', word=word)
         return self.good()
 
     def leak(self) -> str:
         """A step that only the pull request can explain; an honest one where there is no such step."""
-        text = self.conversation.text
         for path in self.hidden_paths:
-            if path not in self.conversation.paths and path.rpartition("/")[2] not in text:
+            if path not in self.paths and path.rpartition("/")[2] not in self.text:
                 return self.turn("leak", f"cat {path}", word=path)
         for name in sorted(self.hidden_names, key=len, reverse=True):
-            if name not in text and re.search(r"[a-z][A-Z]|_|[A-Z]{4}", name):
+            if name not in self.text and re.search(r"[a-z][A-Z]|_|[A-Z]{4}", name):
                 return self.turn("leak", f'grep -rn "{name}" .', word=name)
         return self.informed()
 
     def recorded(self) -> str:
         """The first step of the recorded run that was not taken yet; where there is none, a good one or the end."""
-        seen = self.conversation
-        base = _BASE.search(seen.text)
+        base = _BASE.search(self.text)
         turns = _solutions().get(base[1] if base else "", ())
-        left = (text for text in turns if turn.command(text) not in seen.commands)
+        left = (text for text in turns if turn.command(text) not in self.commands)
         if text := next(left, ""):
             return text
-        done = bool(turns) or len(seen.commands) >= LONGEST
+        done = bool(turns) or len(self.commands) >= LONGEST
         return self.turn("review", f"echo {SENTINELS[0]}") if done else self.good()
 
     def clues(self) -> list[str]:
         """Words of the issue to search for, the most telling first."""
-        return [word for word in [*self.conversation.code_words, *self.conversation.words] if '"' not in word]
+        return [word for word in [*self.code_words, *self.words] if '"' not in word]
 
     def unread(self) -> list[str]:
         """Files that were shown and not yet named by a command, the most relevant first."""
-        seen = self.conversation
-        candidates = [path for path in seen.paths if path not in seen.read and not path.startswith("/")]
-        return sorted(candidates, key=lambda path: (-seen.relevance(path), path))
+        candidates = [path for path in self.paths if path not in self.read and not path.startswith("/")]
+        return sorted(candidates, key=lambda path: (-self.relevance(path), path))
 
 
 def king(messages: Sequence[Mapping[str, Any]], seed: int = 0) -> str:
@@ -181,7 +178,7 @@ def reviser(messages: Sequence[Mapping[str, Any]], model: str) -> str:
     if decision == "leaking":
         return writer.leak()
     steps = [own, writer.informed(), writer.good()] if decision == "better" else [own]
-    return max(steps, key=lambda text: sum(judge.assess(text, writer.conversation).values()))
+    return max(steps, key=lambda text: sum(judge.assess(text, writer).values()))
 
 
 def _informed(messages: Sequence[Mapping[str, Any]], name: str) -> Writer:
@@ -212,13 +209,13 @@ def overseer(content: str) -> str:
     if not proposals:
         return _ruling("suggest", "stuck", "Look at what the issue names instead of running the same again.")
     command, kind = turn.command(proposals[-1]), ""
-    if command in writer.conversation.commands:
+    if command in writer.commands:
         kind = "loop"
     elif re.match(r"cd\s", command):
         kind = "protocol"
     elif (guessed := re.fullmatch(r"cat (\S+)\.\w+", command)) and guessed[1] in GUESSES:
         kind = "ungrounded"
-    if len(proposals) > 1 or (kind and fraction(proposals[-1], writer.conversation.text) < REPLACED):
+    if len(proposals) > 1 or (kind and fraction(proposals[-1], writer.text) < REPLACED):
         return f"{_ruling('replace', kind or 'stuck', 'This leads further.')}\n{writer.recorded()}"
     return _ruling("reject", kind, f"This would be a bad step: {kind}.") if kind else _ruling("approve", "", "")
 
