@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from duel.exports.formats import FORMATS, as_object, present
-from duel.exports.formats.tool_calls import anthropic_chat, tools_of
+from duel.exports.formats.tool_calls import anthropic_chat
 from tests.conftest import run_command
 from tests.exports.conftest import filled, needs
 
@@ -218,5 +218,5 @@ def test_rows_out_of_parquet_become_what_the_vendors_take(exported: Path) -> Non
     assert request_of(row) == request_of(rows_of(exported, "anthropic")[0])
     [row, *_] = pq.read_table(exported / "openai-tools" / "train.parquet").to_pylist()
     assert isinstance(row["tools"][0]["function"]["parameters"], str)
-    assert tools_of({"tools": json.dumps(["x"])}) == ["x"]
+    assert as_object(json.dumps(["x"])) == ["x"]
     assert "tool_calls" not in present(row["messages"][0], "role", "tool_calls")

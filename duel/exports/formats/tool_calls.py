@@ -72,10 +72,6 @@ def read(row: Mapping[str, Any]) -> Turns:
     return Turns(dialogue.parse(as_messages(row["messages"])))
 
 
-def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return list(as_object(row["tools"]))
-
-
 def write_anthropic(example: Example) -> Row:
     """A row with `system`, `messages` and `tools`. Raises ItemError for what the shape cannot say."""
     entries = dialogue.parse(example.messages)
