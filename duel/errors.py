@@ -19,9 +19,16 @@ EXIT_INTERRUPTED = 130
 MAX_VALUE_CHARACTERS = 600
 
 
+def in_one_line(text: str) -> str:
+    """`text` with every control, bidi, zero-width and other invisible character, the newline too, as an escape."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def printable(text: object, limit: int = MAX_VALUE_CHARACTERS) -> str:
     """`text` on one line for a terminal: control and bidi characters escaped, cut at `limit` characters."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text)[: limit + 1])
+    shown = in_one_line(str(text)[: limit + 1])
     return shown if len(shown) <= limit else shown[:limit] + "…"
 
 

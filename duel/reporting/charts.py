@@ -11,7 +11,7 @@ from functools import cache
 from duel.records import Verdict
 from duel.reporting import page_file
 from duel.reporting.report_sections import confidence, units
-from duel.reporting.tally import LENGTH_BINS, SCORE_BIN, SCORE_BINS, SourceCounts, Tally
+from duel.reporting.tally import LENGTH_BINS, SCORE_BIN, SCORE_BINS, SourceCounts, Tally, mean
 from duel.reporting.wording import points, score, share, shorten, signed, xml
 from duel.settings import Settings
 
@@ -194,7 +194,7 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
     """One dot for each pull request at its mean margin: what the bound resamples."""
     if not tally.clusters:
         return None
-    values = {instance: 200 * (mean.value or 0.0) for instance, mean in tally.clusters.items()}
+    values = {instance: 200 * (mean(deltas) or 0.0) for instance, deltas in tally.clusters.items()}
     reach = min(20 * math.ceil(max(map(abs, values.values())) / 20 + 1e-9), 100)
     chart = Drawing("Pull requests by their margin", f"{len(values)} pull requests", WIDTH, 214)
     ground, top, left, right = 166, 14, 12, WIDTH - 12
@@ -202,7 +202,7 @@ def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
     stacks: list[list[str]] = [[] for _ in range(CLUSTER_SLOTS)]
     for instance, value in sorted(values.items()):
         slot = min(int((value + reach) / (2 * reach) * CLUSTER_SLOTS), CLUSTER_SLOTS - 1)
-        stacks[slot].append(f"{instance}: {points(value)} over {tally.clusters[instance].number} turns")
+        stacks[slot].append(f"{instance}: {points(value)} over {len(tally.clusters[instance])} turns")
     step = min((ground - top) / max(map(len, stacks)), (right - left) / CLUSTER_SLOTS)
     for number, stack in enumerate(stacks):
         middle = -reach + (number + 0.5) * 2 * reach / CLUSTER_SLOTS
@@ -283,17 +283,17 @@ def length(tally: Tally) -> Drawing | None:
     for value in (0, 25, 50, 75, 100):
         chart.text(left - 6, y(value / SCORE_BIN) + 4, value, "small muted end")
     chart.line(left, y(SCORE_BINS / 2), right, y(SCORE_BINS / 2), "threshold")
-    means = [(x(i + 0.5), y(m.value / SCORE_BIN), m) for i, m in enumerate(tally.length_means) if m.value is not None]
-    chart.path([(px, py) for px, py, _ in means], "line")
-    for px, py, mean in means:
-        hint = f"mean score {score(mean.value)} over {mean.number:,} turns"
-        chart.circle(px, py, 3.5, "fill-challenger", hint)
+    means = [(x(i + 0.5), mean(found) or 0.0, len(found)) for i, found in enumerate(tally.length_scores) if found]
+    chart.path([(px, y(value / SCORE_BIN)) for px, value, _ in means], "line")
+    for px, middle, number in means:
+        hint = f"mean score {score(middle)} over {number:,} turns"
+        chart.circle(px, y(middle / SCORE_BIN), 3.5, "fill-challenger", hint)
     for position, label, place in ((0.0, "−100 %", ""), (0.5, "same length", "middle"), (1.0, "+100 %", "end")):
         chart.text(x(position * LENGTH_BINS), ground + 17, label, f"small muted {place}")
     chart.text(left, ground + 36, "← challenger shorter", "small muted")
     chart.text(right, ground + 36, "challenger longer →", "small muted end")
     if means:
-        chart.text(min(means[-1][0] + 8, right - 62), means[-1][1] - 8, "mean score", "small")
+        chart.text(min(means[-1][0] + 8, right - 62), y(means[-1][1] / SCORE_BIN) - 8, "mean score", "small")
     return chart
 
 

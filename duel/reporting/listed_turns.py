@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -92,7 +94,7 @@ class Reader:
     def __init__(self, workspace: Workspace, settings: Settings, verdict: Verdict) -> None:
         self.workspace, self.settings, self.verdict = workspace, settings, verdict
         self._panels = RefiningPanels(Stage("report", workspace, settings))
-        self._commits: dict[str, Commit | None] = {}
+        self._commit = lru_cache(KEPT_COMMITS)(self._read_commit)  # several turns can share one
 
     def read(self, place: int, path: Path, answer_path: Path | None) -> Judged:
         """One turn with its records. Raises ItemError where a record is damaged, and NotOfThisVerdict."""
@@ -163,17 +165,11 @@ class Reader:
             agreement=agreement(score),
         )
 
-    def _commit(self, instance_id: str) -> Commit | None:
-        """The pull request of a turn; the last ones are kept, since several turns can share one."""
-        known = self._commits
-        if instance_id not in known:
-            if len(known) >= KEPT_COMMITS:
-                known.clear()
-            try:
-                known[instance_id] = self.workspace.commit(instance_id)
-            except ItemError:  # the stages that need the pull request name it
-                known[instance_id] = None
-        return known[instance_id]
+    def _read_commit(self, instance_id: str) -> Commit | None:
+        """The pull request of a turn, if it can be read: the stages that need it name what is wrong."""
+        with suppress(ItemError):
+            return self.workspace.commit(instance_id)
+        return None
 
 
 def agreement(score: Score) -> dict[str, int]:

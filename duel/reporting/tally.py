@@ -38,25 +38,11 @@ _SPENT = (
 )
 
 
-@dataclass(slots=True)
-class Mean:
-    total: float = 0.0
-    number: int = 0
-
-    def add(self, value: float) -> None:
-        self.total += value
-        self.number += 1
-
-    @property
-    def value(self) -> float | None:
-        return ratio(self.total, self.number)
-
-
 @dataclass
 class Group:
     """Turns that share an action style, a repository, a turn position or a license."""
 
-    scores: Mean = field(default_factory=Mean)
+    scores: list[float] = field(default_factory=list)
     buckets: Counter[str] = field(default_factory=Counter)
 
 
@@ -116,12 +102,12 @@ class Tally:
     audited: int = 0
     flipped: int = 0
     groups: dict[str, dict[str, Group]] = field(default_factory=lambda: {name: {} for name in GROUPINGS})
-    clusters: dict[str, Mean] = field(default_factory=dict)  # instance id -> the deltas of its parsed turns
+    clusters: dict[str, list[float]] = field(default_factory=dict)  # instance id -> the deltas of its parsed turns
     histogram: list[Counter[str]] = field(default_factory=lambda: [Counter() for _ in range(SCORE_BINS)])
     """A bin of `SCORE_BIN` points each: bucket -> turns."""
     score_by_length: Counter[tuple[int, int]] = field(default_factory=Counter)
     """(bin of the length difference, bin of the score) -> turns."""
-    length_means: list[Mean] = field(default_factory=lambda: [Mean() for _ in range(LENGTH_BINS)])
+    length_scores: list[list[float]] = field(default_factory=lambda: [[] for _ in range(LENGTH_BINS)])
     writer_tokens: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
     """Side -> model -> prompt and completion tokens, and the replies they were for."""
     executed: Executed = field(default_factory=Executed)
@@ -139,7 +125,7 @@ class Tally:
             group = self.groups[name].setdefault(str(getattr(turn, name) or ""), Group())
             group.buckets[bucket] += 1
             if turn.score is not None:
-                group.scores.add(turn.score)
+                group.scores.append(turn.score)
         for side, (model, tokens) in turn.written.items():
             counted = self.writer_tokens.setdefault(side, {}).setdefault(model or "unknown", Counter())
             counted.update(tokens, replies=1)
@@ -148,13 +134,13 @@ class Tally:
         if turn.bucket == "final":
             self.kept[REFINED if turn.rewritten else turn.source] += 1
         if turn.score is not None:
-            self.clusters.setdefault(turn.instance_id, Mean()).add(turn.score / 100 - 0.5)
+            self.clusters.setdefault(turn.instance_id, []).append(turn.score / 100 - 0.5)
             score_bin = _bin(turn.score / 100, SCORE_BINS)
             self.histogram[score_bin][turn.bucket or "none"] += 1
             if turn.length_difference is not None:
                 length_bin = _bin((turn.length_difference + 1) / 2, LENGTH_BINS)
                 self.score_by_length[length_bin, score_bin] += 1
-                self.length_means[length_bin].add(turn.score)
+                self.length_scores[length_bin].append(turn.score)
 
     def yields(self, workspace: Workspace) -> dict[str, SourceCounts]:
         """Each source with what the ledger says it took; {} for a workspace without a ledger.
@@ -208,7 +194,7 @@ class Tally:
             "turns": {"judged": self.turns, "audited": self.audited, "leaking": leaking, "flipped": self.flipped},
             "groups": {
                 name: [
-                    {"name": key, "turns": one.buckets.total(), "parsed": one.scores.number, "score": one.scores.value}
+                    {"name": key, "turns": one.buckets.total(), "parsed": len(one.scores), "score": mean(one.scores)}
                     | {bucket: one.buckets[bucket] for bucket in BUCKETS}
                     for key, one in sorted(groups.items(), key=lambda item: (-item[1].buckets.total(), item[0]))
                 ]
@@ -268,6 +254,10 @@ def last_reply(workspace: Workspace) -> int:
 
 def ratio(part: float, of: int) -> float | None:
     return part / of if of else None
+
+
+def mean(values: Sequence[float]) -> float | None:
+    return ratio(sum(values), len(values))
 
 
 def _bin(share: float, bins: int) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from duel.errors import in_one_line
 from duel.reporting import page_file
 
 NO_DATA = "not measured"
@@ -53,13 +54,6 @@ def known(kind: str) -> dict[str, Any]:
     return _named("words")[kind]
 
 
-def visible(text: str) -> str:
-    """`text` on one line, with every control, bidi, zero-width and other invisible character shown as an escape."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 def shorten(text: str, limit: int) -> str:
     """At most `limit` characters of `text`; an ellipsis tells that some are missing."""
     return text if len(text) <= limit else text[: max(limit - 1, 0)] + "…"
@@ -70,7 +64,7 @@ def code(text: object, limit: int = 120) -> str:
 
     Inside a code span nothing is markup, link, image or HTML. What could end the span or the table cell is escaped.
     """
-    shown = visible(shorten(str(text), limit)).strip().replace("`", r"\x60").replace("|", r"\x7c")
+    shown = in_one_line(shorten(str(text), limit)).strip().replace("`", r"\x60").replace("|", r"\x7c")
     return f"`{shown}`" if shown else "–"
 
 
@@ -86,7 +80,7 @@ def prose(text: str, limit: int = 600) -> str:
 
 def xml(text: object) -> str:
     """`text` for an element's content or a quoted attribute of HTML or SVG."""
-    shown = visible(str(text))
+    shown = in_one_line(str(text))
     return shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
 
 

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from duel.errors import in_one_line
 from duel.reporting.markdown import table
-from duel.reporting.wording import Outside, Table, code, prose, script_json, visible, xml
+from duel.reporting.wording import Outside, Table, code, prose, script_json, xml
 from tests.reporting.hostile import ATTACKS
 
 MARKUP = st.lists(
@@ -38,7 +39,7 @@ def inline_tokens(text: str) -> list[tuple[str, str]]:
 def test_a_code_span_shows_the_text_and_is_nothing_else(text: str) -> None:
     shown = code(text)
     if shown == "–":
-        assert not visible(text).strip()
+        assert not in_one_line(text).strip()
         return
     assert [kind for kind, _ in inline_tokens(f"a {shown} b")] == ["text", "code_inline", "text"]
 
@@ -79,14 +80,14 @@ def test_json_in_a_script_element_cannot_end_it_and_reads_back_the_same(value: o
 @given(ANY_TEXT)
 def test_text_in_svg_is_well_formed_and_reads_back(text: str) -> None:
     element = ElementTree.fromstring(f'<a t="{xml(text)}">{xml(text)}</a>')
-    assert element.text in {visible(text), None if not text else visible(text)}
-    assert element.get("t") == visible(text)
+    assert element.text in {in_one_line(text), None if not text else in_one_line(text)}
+    assert element.get("t") == in_one_line(text)
 
 
 @pytest.mark.parametrize("character", "\u202e\u2066\u200b\ufeff\x00\x1b\x7f\u2028\u00ad")
 def test_invisible_characters_are_shown(character: str) -> None:
-    assert character not in visible(f"a{character}b")
-    assert "\\" in visible(f"a{character}b")
+    assert character not in in_one_line(f"a{character}b")
+    assert "\\" in in_one_line(f"a{character}b")
 
 
 def test_plain_words_stay_as_they_are() -> None:

@@ -15,7 +15,7 @@ from operator import itemgetter
 from typing import Any
 
 from duel.conversation import dialogue
-from duel.conversation.model import AgentCall, AgentReply, Entry, Said
+from duel.conversation.model import AgentCall, AgentReply, Entry, Said, calls_made
 from duel.exports import recovery
 from duel.exports.example import Example, Turns
 from duel.exports.formats import Row, add, as_messages, as_object, present, provenance, require
@@ -48,17 +48,28 @@ def write_trl(example: Example) -> Row:
 
 
 def _native(example: Example) -> tuple[list[Entry], list[Row], list[Row]]:
+    """(entries, messages, tools) by OpenAI's rules: calls are answered at once, and only the last turn's may stay open.
+
+    Arguments that are no object, and results that name no call, do not come through `dialogue.parse`.
+    """
     entries = dialogue.parse(example.messages)
-    messages = [message.model_dump(exclude_unset=True) for message in dialogue.to_messages(entries)]
-    return entries, messages, dialogue.tools_for(entries, example.tools)
+    tools = dialogue.tools_for(entries, example.tools)
+    _declared([tool["function"] for tool in tools])
+    roles = [entry.role if isinstance(entry, Said) else "assistant" for entry in entries]
+    require("system" not in roles[roles.count("system") :], "late-system", "a system message inside the talk")
+    require("user" in roles, "no-user", "there is no message of a user")
+    *before, last = entries
+    ended = isinstance(last, AgentReply) and not last.results
+    require(ended, "ends-without-turn", "no assistant message last")
+    acted = all(isinstance(entry, Said) or entry.text or entry.calls for entry in entries)
+    require(acted, "empty-turn", "a turn says and does nothing")
+    answered = all(call.result is not None for call in calls_made(before))
+    require(answered, "unanswered-tool-call", "a call is followed by something else than its result")
+    return entries, [message.model_dump(exclude_unset=True) for message in dialogue.to_messages(entries)], tools
 
 
 def read(row: Mapping[str, Any]) -> Turns:
     return Turns(dialogue.parse(as_messages(row["messages"])))
-
-
-def tools_of(row: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return list(as_object(row["tools"]))
 
 
 def write_anthropic(example: Example) -> Row:
@@ -114,36 +125,6 @@ def _call(identity: str, name: str, arguments: Any, results: Mapping[str, str]) 
     return AgentCall(identity, name, as_object(arguments), result=results.get(identity))
 
 
-def tool_chat(row: Mapping[str, Any]) -> None:
-    """OpenAI's order: each turn's calls are answered at once, one tool message an id; only the last may stay open."""
-    messages, tools = row["messages"], tools_of(row)
-    declared = _declared([tool["function"] for tool in tools])
-    require(len(declared) == len(tools), "tool-name", "a tool is declared twice")
-    ids: set[str] = set()
-    waiting: list[str] = []
-    for position, message in enumerate(messages):
-        role = message["role"]
-        if role == "tool":
-            require(message.get("tool_call_id") in waiting, "orphan-tool-result", "a result names no open call")
-            waiting.remove(message["tool_call_id"])
-            continue
-        require(not waiting, "unanswered-tool-call", "a call is followed by something else than its result")
-        calls = message.get("tool_calls") or []
-        empty = role == "assistant" and not calls and not message.get("content")
-        require(not empty, "empty-turn", "a turn says and does nothing")
-        late = role == "system" and any(before["role"] != "system" for before in messages[:position])
-        require(not late, "late-system", "a system message inside the talk")
-        waiting = _called(role, {call["id"]: call["function"]["name"] for call in calls}, len(calls), ids, declared)
-        for call in calls:
-            try:
-                arguments = as_object(call["function"]["arguments"])
-            except ValueError:
-                arguments = None
-            require(isinstance(arguments, Mapping), "bad-arguments", "the arguments are no JSON object")
-    require(bool(messages) and messages[-1]["role"] == "assistant", "ends-without-turn", "no assistant message last")
-    require(any(message["role"] == "user" for message in messages), "no-user", "there is no message of a user")
-
-
 def anthropic_chat(row: Mapping[str, Any]) -> None:
     """The rules of the Messages API: strict alternation from the user on, results first and complete, no empty text."""
     messages = row["messages"]
@@ -163,18 +144,14 @@ def anthropic_chat(row: Mapping[str, Any]) -> None:
         require(kinds[: len(results)] == ["tool_result"] * len(results), "result-after-text", "results come first")
         if message["role"] == "user":
             require(sorted(results) == sorted(waiting), "unanswered-tool-call", "calls and results do not match")
-        calls = {block["id"]: block["name"] for block in message["content"] if block["type"] == "tool_use"}
-        waiting = _called(message["role"], calls, kinds.count("tool_use"), ids, declared)
-        require(all(map(_ANTHROPIC_ID.fullmatch, waiting)), "bad-call-id", "a call id has other characters")
-
-
-def _called(role: str, names: Mapping[str, str], count: int, ids: set[str], declared: set[str]) -> list[str]:
-    """The ids of a message's `count` calls, {id: tool}: all new beside `ids`, which grows, and of declared tools."""
-    require(not names or role == "assistant", "misplaced-tool-call", "only the assistant calls tools")
-    require(len(names) == count and not ids & names.keys(), "repeated-call-id", "a call id repeats")
-    require(declared.issuperset(names.values()), "undeclared-tool", "a tool is called and not declared")
-    ids.update(names)
-    return list(names)
+        calls = [(block["id"], block["name"]) for block in _of("tool_use", message["content"])]
+        names = dict(calls)
+        require(not names or message["role"] == "assistant", "misplaced-tool-call", "only the assistant calls tools")
+        require(len(names) == len(calls) and not ids & names.keys(), "repeated-call-id", "a call id repeats")
+        require(declared.issuperset(names.values()), "undeclared-tool", "a tool is called and not declared")
+        require(all(map(_ANTHROPIC_ID.fullmatch, names)), "bad-call-id", "a call id has other characters")
+        ids.update(names)
+        waiting = list(names)
 
 
 def _declared(functions: Sequence[Mapping[str, Any]]) -> set[str]:
@@ -292,7 +269,7 @@ def _arguments(step: Mapping[str, Any]) -> dict[str, Any]:
 
 
 add("anthropic", write_anthropic, read_anthropic, anthropic_chat)
-add("openai-tools", write_openai, read, tool_chat)
-add("trl-tools", write_trl, read, tool_chat)
+add("openai-tools", write_openai, read)
+add("trl-tools", write_trl, read)
 add("atif", write_atif, read_atif)
 add("codeact", write_codeact, read_codeact)
