@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from duel.calls import prices
 from duel.calls.client import Client
@@ -39,6 +39,7 @@ DRAIN_S = 8.0
 TICKS_TO_QUEUE = 3
 # Jobs that are taken up between two looks at what came back; each look is a system call and three turns of the loop.
 JOBS_A_LOOK = 16
+Found = TypeVar("Found")
 
 
 class Ask(Protocol):
@@ -52,6 +53,18 @@ class Ask(Protocol):
         ...
 
     def reject(self, reply: Reply, reason: str) -> None: ...
+
+
+async def readable(ask: Ask, request: Request, read: Callable[[str], Found], retries: int, reminder: str = "") -> Found:
+    """What `read` finds in a reply. Raises its last ItemError where `retries` more askings bring nothing readable."""
+    for attempt in range(retries + 1):
+        reply = await ask(request.again(attempt, reminder if attempt else ""))
+        try:
+            return read(reply.text)
+        except ItemError as error:
+            ask.reject(reply, error.reason)
+            problem = error
+    raise problem
 
 
 class Pending(BaseException):

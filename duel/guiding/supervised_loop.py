@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from duel import calls, chat_tokens, fence, prompts, turn
 from duel.calls import Request
@@ -174,16 +175,8 @@ class Supervision:
     async def _overseer(self, task: str, messages: Sequence[Message], *proposals: str) -> GuidedStep:
         """A ruling that can be read. Raises ItemError where `format_retries` more askings bring none."""
         asked = overseer_question(self.settings, self.record.task, self.mark, task, messages, proposals)
-        attempt = 0
-        while True:
-            reply = await self.ask(asked.again(attempt, REMINDER if attempt else "", self.record.round - 1))
-            try:
-                return read_ruling(reply.text, task)
-            except ItemError as error:
-                self.ask.reject(reply, error.reason)
-                if attempt >= self.settings.generate.format_retries:
-                    raise
-            attempt += 1
+        asked, read = asked.again(0, occurrence=self.record.round - 1), partial(read_ruling, task=task)
+        return await calls.readable(self.ask, asked, read, self.settings.generate.format_retries, REMINDER)
 
 
 def question(settings: Settings, record: Guided, messages: Sequence[Message]) -> Request:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from duel import chat_tokens, fence, prompts
+from duel import calls, chat_tokens, fence, prompts
 from duel.audit.leaks import find_leaks
 from duel.audit.rarity import Rarity
 from duel.bookkeeping import LeftOut
@@ -89,13 +89,13 @@ class PhrasedRow:
 
     async def work(self, ask: Ask) -> bool:
         async def one(wanted: TextAsked) -> str:
-            for attempt in range(self.settings.generate.format_retries + 1):
-                reply = await ask(wanted.request.again(attempt))
-                said = re.sub(r"^[\"“]|[\"”]$", "", reply.text.strip())
-                if not (problem := wanted.problem(said, self.settings.audit.leak_max)):
-                    return said
-                ask.reject(reply, problem)
-            raise ItemError(problem, self.draft.request())
+            def read(reply: str) -> str:
+                said = re.sub(r"^[\"“]|[\"”]$", "", reply.strip())
+                if problem := wanted.problem(said, self.settings.audit.leak_max):
+                    raise ItemError(problem, self.draft.request())
+                return said
+
+            return await calls.readable(ask, wanted.request, read, self.settings.generate.format_retries)
 
         if self.refused:  # in an earlier round
             return False

@@ -12,12 +12,12 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
+from time import sleep
 from typing import Any, NamedTuple, Protocol
 
 from duel.command import say
@@ -74,11 +74,9 @@ class HubTable:
     asked: str = ""
     pattern: str = "*.parquet"
     again: bool = False
-    sleep: Callable[[float], None] = time.sleep
-    cache: Path | None = None
 
     def __post_init__(self) -> None:
-        self.api = hub_client(self.workspace.root, self.sleep)
+        self.api = hub_client(self.workspace.root)
 
     @cached_property
     def revision(self) -> str:
@@ -115,14 +113,13 @@ class HubTable:
     def fetch(self, name: str) -> Path:
         if self.missing(name):
             say(f"downloading {printable(name, 120)} of {self.name}, {self.sizes[name] / 1e6:,.0f} MB")
-        api, at, cache = self.api, self.revision, self.cache
-        with in_plain_words(f"{self.name}/{name}", at):
-            return Path(api.hf_hub_download(self.name, name, repo_type="dataset", revision=at, cache_dir=cache))
+        with in_plain_words(f"{self.name}/{name}", self.revision):
+            return Path(self.api.hf_hub_download(self.name, name, repo_type="dataset", revision=self.revision))
 
     def missing(self, name: str) -> bool:
         from huggingface_hub import try_to_load_from_cache as find
 
-        kept = find(self.name, name, cache_dir=self.cache, revision=self.revision, repo_type="dataset")
+        kept = find(self.name, name, revision=self.revision, repo_type="dataset")
         return not isinstance(kept, str)
 
 
@@ -234,7 +231,7 @@ def values(column: Any) -> Iterator[Any]:
         yield told
 
 
-def hub_client(root: Path, sleep: Callable[[float], None] = time.sleep) -> Any:
+def hub_client(root: Path) -> Any:
     """The Hub's client, with the endpoint and the token of the environment or of `root`'s `.env`; it waits out 429s."""
     # Both are read when the client is imported; a user's own choice stands.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -247,7 +244,7 @@ def hub_client(root: Path, sleep: Callable[[float], None] = time.sleep) -> Any:
     huggingface_hub.constants.HF_HUB_OFFLINE = hub_is_off(root)
     huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
     logging.get_logger().setLevel("ERROR")  # what it warns of is said here once, in plain words
-    huggingface_hub.set_client_factory(partial(_patient_client, sleep))
+    huggingface_hub.set_client_factory(_patient_client)
     endpoint, token = environment("HF_ENDPOINT", root).rstrip("/") or None, hub_token(root) or None
     return huggingface_hub.HfApi(endpoint=endpoint, token=token, library_name="duel-curation")
 
@@ -262,7 +259,7 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float:
         return DEFAULT_WAIT_S
 
 
-def _patient_client(sleep: Callable[[float], None]) -> Any:
+def _patient_client() -> Any:
     """A client whose every request waits out 429s: its own retries differ from call to call and say nothing useful."""
     from huggingface_hub.utils._http import default_client_factory
 

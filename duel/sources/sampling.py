@@ -145,7 +145,7 @@ class DrawnTurn:
     share: float  # the chance that this turn of the rollout is drawn
 
     def said(self) -> list[Message]:
-        return [Message.model_construct(**message) for message in self.spilled.value()]
+        return [Message.model_construct(role=role, content=content) for role, content in self.spilled.value()]
 
     @property
     def place(self) -> str:
@@ -203,7 +203,7 @@ class Pool:
         rank = chance(sample.seed, "rollout", rollout.file, rollout.row)
         if len(best) < sample.per_instance or rank < best[-1][0].rank:
             drawn = self._drawn(rollout, turns or rollout.turns())
-            said = [{"role": role, "content": content} for role, content in rollout.said()]
+            said = rollout.said()
             of = rollout.file, rollout.row, rollout.instance_id, rollout.repo, rollout.exit_status
             kept = [DrawnTurn(rank, *of, n, self.spill.put(said[: at + 1]), share) for n, at, share in drawn]
             insort(best, kept, key=lambda kept: kept[0].rank)

@@ -121,18 +121,11 @@ class Suspects(AskingStage):
 
     async def examined(self, path: Path, answer: Answer, commit: Commit, asked: calls.Request, ask: calls.Ask) -> None:
         """Ask until the reply is a list of claims; those without a true quote go into the turn's audit."""
-        for attempt in range(self.settings.generate.format_retries + 1):
-            reply = await ask(asked.again(attempt, REMINDER if attempt else ""))
-            try:
-                findings = auditor.findings(reply.text, answer, commit)
-            except ItemError as error:
-                ask.reject(reply, error.reason)
-                problem = error
-                continue
-            before = answer.audit("challenger") or Audit()
-            answer.examine("challenger", auditor.with_claims(before, findings, self.settings, asked.model))
-            return self.workspace.save(path, answer)
-        raise problem
+        read = partial(auditor.findings, answer=answer, commit=commit)
+        findings = await calls.readable(ask, asked, read, self.settings.generate.format_retries, REMINDER)
+        before = answer.audit("challenger") or Audit()
+        answer.examine("challenger", auditor.with_claims(before, findings, self.settings, asked.model))
+        self.workspace.save(path, answer)
 
 
 _, ask_auditor, plan_of_auditor = faces(Suspects)

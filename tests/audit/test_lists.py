@@ -32,6 +32,10 @@ def table(rows: list[dict[str, str]]) -> bytes:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, clean_home: Path) -> Iterator[LoopbackHub]:
+    """The library reads HF_HUB_OFFLINE once, whichever test of this process imports it first."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with LoopbackHub() as served:
         for name, value in served.environment.items():
             monkeypatch.setenv(name, value)

@@ -44,7 +44,7 @@ def connect(loopback: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     def make(
         revision: str = "", *, name: str = "someone/rollouts", waits: list[float] | None = None, **options: Any
     ) -> HubTable:
-        options |= {"sleep": (waits if waits is not None else []).append, "cache": tmp_path / "cache"}
+        monkeypatch.setattr(parquet_tables, "sleep", (waits if waits is not None else []).append)
         return HubTable(Workspace(tmp_path / "workspace"), name, revision, "data/*.parquet", **options)
 
     return make
