@@ -111,7 +111,8 @@ def plan(workspace: Workspace, settings: Settings, *, again: bool = False, offli
         say(f"another draw lies here, of {workspace.count_prompts():,} turns: {assumed}")
         turns, weight = estimate.typical(settings)
     elif weight > 1:
-        say(f"estimated from {len(turns):,} of {workspace.count_prompts():,} turns")
+        fresh = ", as if none were answered" if workspace.answer_folders() else ""
+        say(f"estimated from {len(turns):,} of {workspace.count_prompts():,} turns{fresh}")
     elif workspace.answer_paths():
         return begun(turns, workspace, settings, expected, again=again, offline=offline)
     return expected((turns, weight))
