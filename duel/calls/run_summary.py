@@ -43,6 +43,7 @@ class Plan:
     items: int = 0
     from_ledger: int = 0
     models: dict[str, ModelPlan] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)  # of the items
     batch_h: float = 0.0  # hours that one round waits at most where the stage goes by batches; 0: it does not
 
     @property
@@ -64,7 +65,8 @@ class Plan:
         for name, one in self.models.items():
             calls, told, said = (round(count * weight) for count in (one.calls, one.tokens_in, one.tokens_out))
             models[name] = ModelPlan(calls, told, said, None if one.cost is None else one.cost * weight, one.batch)
-        return Plan(self.stage, round(self.items * weight), round(self.from_ledger * weight), models, self.batch_h)
+        counts = round(self.items * weight), round(self.from_ledger * weight)
+        return Plan(self.stage, *counts, models, self.names, self.batch_h)
 
     def __add__(self, other: Plan) -> Plan:
         """Both together, under this one's name."""
@@ -75,7 +77,7 @@ class Plan:
             tokens = mine.tokens_in + one.tokens_in, mine.tokens_out + one.tokens_out
             models[name] = ModelPlan(mine.calls + one.calls, *tokens, cost, one.batch)
         counts = self.items + other.items, self.from_ledger + other.from_ledger
-        return Plan(self.stage, *counts, models, self.batch_h or other.batch_h)
+        return Plan(self.stage, *counts, models, self.names | other.names, self.batch_h or other.batch_h)
 
     def say(self) -> None:
         print(f"{self.stage}: {self.items:,} items, {self.calls:,} calls, {self.from_ledger:,} replies from the ledger")

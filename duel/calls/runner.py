@@ -146,6 +146,7 @@ def plan(
     with Ledger(workspace.ledger) if workspace.ledger.exists() else contextlib.nullcontext() as ledger:
         for job in jobs:
             made.items += 1
+            made.names.add(job.item)
             for request in job.requests():
                 known = ledger.find(request) if ledger is not None and not again else None
                 if known is not None and known.rejected != CUT:

@@ -157,15 +157,22 @@ def run_stage(words: Sequence[str], root: str, folder: str) -> Ended:
     return Ended(done.returncode, time.monotonic() - start, ray.get_runtime_context().get_node_id()[:6])
 
 
-@contextmanager
-def connected(address: str | None, workers: int) -> Iterator[None]:
-    """A cluster: the one at `address`, or one of this machine alone that ends with the block."""
+def needed() -> None:
+    """Raise SettingsError where Ray is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
+        import ray  # noqa: F401
     except ModuleNotFoundError:
         hint = "`pip install 'duel-curation[cluster]'`, or run the shards with xargs (docs/cluster.md)"
         raise SettingsError("the engine is not installed", value="ray", hint=hint) from None
+
+
+@contextmanager
+def connected(address: str | None, workers: int) -> Iterator[None]:
+    """A cluster: the one at `address`, or one of this machine alone that ends with the block."""
+    needed()
+    import ray
+
     say("starting Ray …" if address is None else f"joining the cluster at {address} …")
     own: dict[str, Any] = {"address": "local", "num_cpus": workers, "resources": {SLOT: workers}}
     chosen = own | {"include_dashboard": False} if address is None else {"address": address}

@@ -39,6 +39,8 @@ def run(
     offline: bool = False,
 ) -> Result:
     """Run every stage of every shard, then merge. `budget`, in dollars, and `[endpoint] share` are those of all."""
+    share = Share(Path(settings.endpoint.share)) if settings.endpoint.share else None
+    ray_engine.needed()  # before anything is split
     if not list((workspace.root / SHARDS_FOLDER).glob(f"*/{SHARD_FILE}")):
         shard.split(workspace, settings, settings.store.shards)
     parts = [part for part in shards.there(workspace) if part.prompts]
@@ -54,7 +56,7 @@ def run(
             lines = log.read_text("utf-8", "replace").splitlines() if log.exists() else []
             say("\n".join(f"    {line}" for line in [*lines[-4:], f"all of it: {log}"]))
 
-    allotment = Allotment(parts, budget, Share(Path(settings.endpoint.share)) if settings.endpoint.share else None)
+    allotment = Allotment(parts, budget, share)
     with workspace.lock("cluster", "duel cluster run"), ray_engine.connected(address, workers or os.cpu_count() or 1):
         code, codes = ray_engine.run_all(plan, str(workspace.root), allotment, flags, say_ended)
     if code not in (EXIT_FINISHED, EXIT_OPEN):

@@ -9,7 +9,7 @@ writes  score/<answer>.json, score/_looks.json and, last, score/_duel.json; with
 """
 
 from argparse import Namespace
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -177,9 +177,15 @@ def decide(panel: Panel, case: gate.Case) -> Verdict:
 
 
 def plan(
-    workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False, noise_floor: int = 0
+    workspace: Workspace,
+    settings: Settings,
+    *,
+    again: bool = False,
+    offline: bool = False,
+    noise_floor: int = 0,
+    without: Collection[str] = (),
 ) -> calls.Plan:
-    """What `run` would ask, and at most cost. No call is made, nothing is written."""
+    """What `run` would ask, and at most cost, but for the turns `without`. No call is made, nothing is written."""
     stage = Stage("validate", workspace, settings, again=again)
     turns = survey.Survey(stage)
 
@@ -195,7 +201,8 @@ def plan(
         # The rewrites are known once all turns have come by.
         yield from RefiningPanels(Stage("refine", workspace, settings, again)).jobs(turns.rewritten)
 
-    return calls.plan(jobs(), workspace=workspace, settings=settings, stage="judge", again=again, offline=offline)
+    asked = (job for job in jobs() if job.item not in without)
+    return calls.plan(asked, workspace=workspace, settings=settings, stage="judge", again=again, offline=offline)
 
 
 def show(verdict: Verdict | None, arguments: Namespace) -> None:

@@ -111,7 +111,8 @@ def plan(workspace: Workspace, settings: Settings, *, again: bool = False, offli
         say(f"another draw lies here, of {workspace.count_prompts():,} turns: {assumed}")
         turns, weight = estimate.typical(settings)
     elif weight > 1:
-        say(f"estimated from {len(turns):,} of {workspace.count_prompts():,} turns")
+        fresh = ", as if none were answered" if workspace.answer_folders() else ""
+        say(f"estimated from {len(turns):,} of {workspace.count_prompts():,} turns{fresh}")
     elif workspace.answer_paths():
         return begun(turns, workspace, settings, expected, again=again, offline=offline)
     return expected((turns, weight))
@@ -124,23 +125,21 @@ def begun(
     expected: Callable[[tuple[list[estimate.PlannedTurn], float]], list[calls.Plan]],
     **asked: bool,
 ) -> list[calls.Plan]:
-    """Each stage's own plan of what has come to it, and what is expected of the turns that have not."""
-    answers = {path.stem: answer for path, answer in workspace.answers([])}
-    unanswered = [turn for turn in turns if turn.item not in answers]
-    unchallenged = [turn for turn in turns if turn.item not in answers or not answers[turn.item].challenger]
-    plans = {plan.stage: plan for plan in expected((unchallenged, 1.0))}
-    plans |= {plan.stage: plan for plan in expected((unanswered, 1.0)) if plan.stage == "challenger"}
-    plans["king"] = calls.Plan("king")
+    """Each stage's own plan of what has come to it, and what is expected of the turns that stages before it change."""
+    kings, challengers = king.plan(workspace, settings, **asked), challenger.plan(workspace, settings, **asked)
+    unwritten = [turn for turn in turns if turn.item in kings.names - challengers.names]
+    names = kings.names | challengers.names
+    if settings.execute.backend != "off":  # what a command is seen to do is shown to the judges
+        names |= {path.stem for path, one in workspace.answers([]) if any(c.observed is None for c in one.candidates)}
+    changed = [turn for turn in turns if turn.item in names]
+    plans = {plan.stage: plan for plan in expected((changed, 1.0))} | {"king": kings}
+    [further] = [plan for plan in expected((unwritten, 1.0)) if plan.stage == "challenger"]
+    plans["challenger"] = challengers + further
+    plans["judge"] += validate.plan(workspace, settings, without=names, **asked)
+    if settings.audit.auditor:
+        plans[audit.AUDITOR] += audit.plan(workspace, settings, side="challenger", **asked)
     if settings.refine.held_out:  # which turns it takes is known once they are judged
         plans |= {plan.stage: plan for plan in expected((turns, 1.0)) if plan.stage == "refine"}
-    own: dict[str, Callable[..., calls.Plan]] = {
-        "king": king.plan,
-        "challenger": challenger.plan,
-        audit.AUDITOR: audit.plan,
-        "judge": validate.plan,
-    }
-    for stage in own.keys() & plans.keys():
-        plans[stage] = own[stage](workspace, settings, **asked) + plans[stage]
     return list(plans.values())
 
 

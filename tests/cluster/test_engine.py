@@ -30,6 +30,7 @@ def test_without_ray_the_command_says_what_to_install(
     monkeypatch.setitem(sys.modules, "ray", None)
     told = script("cluster", "run", "--workspace", drawn.root, code=2).err
     assert "the engine is not installed" in told and "xargs" in told
+    assert not (drawn.root / "shards").exists()
     lost = script("cluster", "run", "--share", "nowhere.json", "--workspace", drawn.root, code=2).err
     assert "the share is missing" in lost and "nowhere.json" in lost
     assert "at least 0" in script("cluster", "run", "--budget", "-1", "--workspace", drawn.root, code=2).err

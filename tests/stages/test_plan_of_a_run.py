@@ -66,6 +66,11 @@ def test_a_plan_counts_only_what_a_run_that_was_begun_still_lacks(
     assert counts(workspace) == {"king": (1, 0), "challenger": (2, 1), "judge": (4, 24)}
     script("run.py", "--workspace", workspace.root, code=0)
     assert counts(workspace) == {"king": (0, 0), "challenger": (0, 0), "judge": (0, 0)}
+    chain = workspace.root / "chain.toml"
+    chain.write_text(chain.read_text().replace("[judge]", 'challenger_model = "another/writer"\n[judge]'))
+    assert counts(workspace) == {"king": (0, 0), "challenger": (4, 4), "judge": (4, 24)}
+    chain.write_text(chain.read_text().replace("another/writer", "") + '\n[execute]\nbackend = "bubblewrap"\n')
+    assert counts(workspace) == {"king": (0, 0), "challenger": (0, 0), "judge": (4, 24)}
 
 
 def test_a_plan_of_another_draw_than_the_one_that_lies_there_counts_the_turns_of_that_draw(
