@@ -59,7 +59,7 @@ def _native(example: Example) -> tuple[list[Entry], list[Row], list[Row]]:
     require("system" not in roles[roles.count("system") :], "late-system", "a system message inside the talk")
     require("user" in roles, "no-user", "there is no message of a user")
     *before, last = entries
-    ended = isinstance(last, AgentReply) and not last.results
+    ended = isinstance(last, AgentReply) and not last.answered
     require(ended, "ends-without-turn", "no assistant message last")
     acted = all(isinstance(entry, Said) or entry.text or entry.calls for entry in entries)
     require(acted, "empty-turn", "a turn says and does nothing")
