@@ -3,10 +3,12 @@
 import codecs
 import os
 import re
+import sys
+from functools import cache
 from io import StringIO
 from pathlib import Path
 
-from duel.errors import SettingsError
+from duel.errors import SettingsError, printable
 
 # What the libraries underneath look up by themselves, so that a `.env` file must reach them too.
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)  # of a dataset or model of the Hub
@@ -56,7 +58,7 @@ def _dotenv(file: Path) -> dict[str, str]:
         return {}
     if not raw:
         return {}
-    from dotenv import dotenv_values
+    from dotenv.parser import parse_stream
 
     try:
         text = raw.decode("utf-8-sig")
@@ -65,5 +67,15 @@ def _dotenv(file: Path) -> dict[str, str]:
         value = "it is UTF-16" if utf_16 else f"it is not UTF-8, at byte {error.start}"
         what, where = "cannot read the environment file", file.absolute()
         raise SettingsError(what, where=where, value=value, hint="save it as UTF-8") from None
-    read = dotenv_values(stream=StringIO(text), interpolate=False)
-    return {name: value for name, value in read.items() if value}
+    found = {}
+    for line in parse_stream(StringIO(text)):
+        if line.error:
+            _say_passed_over(file, line.original.line)
+        elif line.key and line.value:
+            found[line.key] = line.value
+    return found
+
+
+@cache  # a process reads the file often
+def _say_passed_over(file: Path, line: int) -> None:
+    print(f"{printable(file)}: line {line} is no NAME=value and is passed over", file=sys.stderr)

@@ -22,6 +22,10 @@ def judged(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_a_notebook_completes_the_names_of_the_face() -> None:
+    assert set(dir(duel)) == {*duel.__all__, "__version__"}
+
+
 def test_a_notebook_judges_ten_pairs_with_two_functions(judged: Path) -> None:
     workspace = duel.Workspace(judged)
     settings = duel.load_settings(workspace.root)

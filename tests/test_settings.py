@@ -242,6 +242,14 @@ def test_a_line_of_a_dotenv_file_means_what_it_means_elsewhere(tmp_path: Path, l
     assert environment("KEY", tmp_path) == value
 
 
+def test_a_broken_line_of_a_dotenv_file_is_named_once_and_the_others_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".env").write_text("KEY=one\n==what\nEMPTY=\nOTHER=two\n")
+    assert [environment(name, tmp_path) for name in ("KEY", "OTHER", "EMPTY")] == ["one", "two", ""]
+    assert capsys.readouterr().err == f"{tmp_path}/.env: line 2 is no NAME=value and is passed over\n"
+
+
 @pytest.mark.parametrize(("encoding", "said"), [("utf-16", "it is UTF-16"), ("latin-1", "it is not UTF-8, at byte 5")])
 def test_a_dotenv_file_in_another_encoding_says_why_it_is_not_read(tmp_path: Path, encoding: str, said: str) -> None:
     (tmp_path / ".env").write_text("KEY=\u00e9\n".replace("=", "=x"), encoding)
