@@ -10,7 +10,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -131,9 +131,15 @@ class Ledger:
         return float(self.query(_SPENT)[0][0])
 
     def query(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self.transaction() as database:
+            return database.execute(statement, values).fetchall()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """What is written in it becomes durable together."""
         try:
             with self._database:
-                return self._database.execute(statement, values).fetchall()
+                yield self._database
         except sqlite3.Error as error:
             self._file.suspect = self._file.suspect or is_damage(error)
             raise cannot_use(self.path, error) from None

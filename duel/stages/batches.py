@@ -12,9 +12,8 @@ from __future__ import annotations
 from argparse import Namespace
 
 from duel import calls, command
-from duel.calls.batches.batch_shapes import Link
 from duel.calls.batches.batch_steps import Batch, BatchRows, Passage
-from duel.calls.batches.prefill import bring_home
+from duel.calls.ledger import Ledger
 from duel.calls.transport import NoAnswer
 from duel.command import say
 from duel.errors import EXIT_FINISHED, UserError, printable
@@ -32,7 +31,8 @@ def main(arguments: Namespace) -> int:
     workspace, settings = opened(arguments)
     if not workspace.ledger.exists():
         raise UserError("no call was made in this workspace", where=workspace.root, hint="name it with --workspace")
-    with workspace.lock("batches", "duel batches"), BatchRows(workspace.ledger) as rows:
+    with workspace.lock("batches", "duel batches"), Ledger(workspace.ledger) as ledger:
+        rows = BatchRows(ledger)
         running = rows.all(STILL_OUT)
         if arguments.cancel:
             chosen = [batch for batch in running if arguments.cancel in (batch.id, "all")]
@@ -55,7 +55,7 @@ async def wait(rows: BatchRows, workspace: Workspace, settings: Settings, runnin
     for role in ("writer", "judge"):
         if mine := [batch for batch in running if batch.role == role]:
             summary = calls.Summary(role)
-            await bring_home(rows, calls.route_for(settings, workspace, role), settings, summary, mine)
+            await Passage(rows, calls.route_for(settings, workspace, role), settings, summary).bring_home(mine)
             say(f"{summary.batched:,} replies, {summary.spent}; run the stages with --batch again to go on")
 
 
@@ -65,9 +65,10 @@ async def cancel(rows: BatchRows, workspace: Workspace, settings: Settings, chos
             rows.drop(batch)
         else:
             route = calls.route_for(settings, workspace, "judge" if batch.role == "judge" else "writer")
+            passage = Passage(rows, route, settings, calls.Summary(""))
             try:
-                async with Link(route.provider, route.endpoint.connect_timeout_s) as link:
-                    await Passage(rows, link, route, settings, calls.Summary("")).cancel(batch)
+                async with passage.link:
+                    await passage.cancel(batch)
             except NoAnswer as error:
                 command.say_error(UserError(f"batch {batch.id} is not canceled", value=error.failure.told))
                 continue

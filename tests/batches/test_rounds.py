@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from duel.calls.batches.batch_steps import Passage
 from duel.workspace import Workspace
 from tests.batches.conftest import live, replies
 from tests.batches.shapes import Shapes
@@ -58,6 +59,15 @@ def test_a_run_without_batches_after_one_with_them_asks_nothing(script: Script, 
     script("king.py", "--workspace", workspace.root, "--batch", code=0)
     assert "4 finished before" in script("king.py", "--workspace", workspace.root, code=0).err
     assert live(provider) == 0
+
+
+def test_a_stage_by_batches_leaves_its_ledger_closed_so_that_no_start_checks_the_whole_file(
+    script: Script, work: Work, provider: Shapes
+) -> None:
+    workspace = work(2)
+    script("king.py", "--workspace", workspace.root, "--batch", code=0)
+    status = workspace.ledger.stat()
+    assert Path(f"{workspace.ledger}.closed").read_text() == f"{status.st_size} {status.st_mtime_ns}"
 
 
 def test_a_reply_costs_half_in_the_plan_and_in_the_ledger(script: Script, work: Work, provider: Shapes) -> None:
@@ -240,28 +250,16 @@ def test_rows_of_the_larger_set_are_worded_in_batches_by_one_command(
 
 def test_requests_that_are_out_are_not_asked_at_once(script: Script, work: Work, provider: Shapes) -> None:
     workspace = work(2)
-    provider.refuse = lambda method, path, body: (401, {}) if path.startswith("/batches/") else None
-    provider.looks = 10**9
-    hours = "\n".join(["deadline_h = 0.000001"])
-    assert hours
-    from duel.calls.batches.batch_steps import BatchRows
-
-    provider.refuse = lambda method, path, body: None
     listed = script("batches", "--workspace", workspace.root, code=2)
     assert "no call was made in this workspace" in listed.err
     with pytest.MonkeyPatch.context() as patch:
+        rounds = iter([None])
 
-        async def never(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        patch.setattr("duel.calls.batches.prefill.bring_home", never)
-        made = iter([True])
-
-        async def first_then_stop(rows: BatchRows, *others: Any) -> None:
-            if not next(made, False):
+        async def stop_in_the_second_round(*_: object) -> None:
+            if next(rounds, "ended") == "ended":
                 raise KeyboardInterrupt
 
-        patch.setattr("duel.calls.batches.prefill.bring_home", first_then_stop)
+        patch.setattr(Passage, "bring_home", stop_in_the_second_round)
         script("king.py", "--workspace", workspace.root, "--batch", code=130)
     said = script("king.py", "--workspace", workspace.root, code=2).err
     assert "2 requests of king are out in batches" in said and "duel batches --cancel all" in said

@@ -7,25 +7,24 @@ is durable before the next step.
 
 from __future__ import annotations
 
+import asyncio
 import re
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field, fields, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from duel.calls import prices
 from duel.calls.batches import PROVIDERS
-from duel.calls.batches.batch_shapes import Link, Standing
+from duel.calls.batches.batch_shapes import BatchProvider, Link, Standing
 from duel.calls.client import larger_budget
 from duel.calls.failures import Failure, Meaning
-from duel.calls.ledger import CUT, now_in_utc, reply_row
-from duel.calls.ledger_file import INSERT, LedgerFile, cannot_use, proof
+from duel.calls.ledger import CUT, Ledger, now_in_utc, reply_row
+from duel.calls.ledger_file import INSERT, proof
 from duel.calls.request import Reply
 from duel.calls.route import Route
 from duel.calls.run_summary import Summary
@@ -49,6 +48,10 @@ AT_ONCE = 200
 GRACE_S = 3600.0
 # An answer that makes no sense may be a proxy's; results that made none so often never will.
 TRIES_TO_FETCH = 3
+# Looks grow apart by this factor, up to so many times `poll_s`.
+SLOWER, SLOWEST = 1.5, 20
+# A provider that was never reached is tried so often.
+FIRST_TRIES = 2
 # The whole batch was refused because too much waits at the provider already: it goes again later.
 _FULL = re.compile(r"(?i)token.?limit|enqueued|too many|rate.?limit|queue")
 
@@ -90,37 +93,23 @@ class BatchAsked(NamedTuple):
     tokens: int  # the budget that was sent, larger where an earlier reply was cut
 
 
+def shape_of(provider: str) -> BatchProvider:
+    """A file has OpenAI's shape, as vLLM and every console take it."""
+    return PROVIDERS["openai" if provider == BY_FILE else provider]
+
+
+@dataclass
 class BatchRows:
-    """The rows. Use as a context manager; raises WorkspaceError where they cannot be read or written."""
+    """The rows, in the ledger's file. Raises WorkspaceError where they cannot be read or written."""
 
-    def __init__(self, ledger: Path) -> None:
-        self._path = ledger
-
-    def __enter__(self) -> BatchRows:
-        try:
-            self._database = LedgerFile(self._path).open()
-        except sqlite3.Error as error:
-            raise cannot_use(self._path, error) from None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with self._database:
-                yield self._database
-        except sqlite3.Error as error:
-            raise cannot_use(self._path, error) from None
-
-    def _run(self, query: str, *values: object) -> list[tuple[Any, ...]]:
-        with self._transaction() as database:
-            return database.execute(query, values).fetchall()
+    ledger: Ledger
 
     def all(self, condition: str = "1", *values: object) -> list[Batch]:
         query = f"SELECT {_FIELDS} FROM batches WHERE {condition} ORDER BY at, rowid"  # noqa: S608 - constants alone
-        return [Batch(*row) for row in self._run(query, *values)]
+        return [Batch(*row) for row in self.ledger.query(query, *values)]
+
+    def running(self, stage: str) -> list[Batch]:
+        return self.all("state NOT IN ('done', 'out') AND stage = ?", stage)
 
     def add(self, batch: Batch, asked: Iterable[BatchAsked]) -> None:
         """A batch and its requests; one that was written to a file before is of the newer file alone."""
@@ -128,18 +117,18 @@ class BatchRows:
         old = "DELETE FROM batch_requests WHERE key = ? AND home IN (SELECT id FROM batches WHERE state = 'out')"
         new = "INSERT INTO batch_requests (home, key, item, asked_tokens, tokens) VALUES (?, ?, ?, ?, ?)"
         marks = ", ".join("?" * len(fields(Batch)))
-        with self._transaction() as database:
+        with self.ledger.transaction() as database:
             database.executemany(old, [(row[1],) for row in rows])
             database.execute(f"INSERT INTO batches ({_FIELDS}) VALUES ({marks})", astuple(batch))  # noqa: S608
             database.executemany(new, rows)
 
     def set(self, row: Batch, **changes: str) -> Batch:
         names = ", ".join(f"{name} = ?" for name in changes)
-        self._run(f"UPDATE batches SET {names} WHERE id = ?", *changes.values(), row.id)  # noqa: S608 - own names
+        self.ledger.query(f"UPDATE batches SET {names} WHERE id = ?", *changes.values(), row.id)  # noqa: S608 - own names
         return replace(row, **changes)  # type: ignore[arg-type]
 
     def asked(self, batch: Batch) -> dict[str, BatchAsked]:
-        rows = self._run("SELECT key, item, asked_tokens, tokens FROM batch_requests WHERE home = ?", batch.id)
+        rows = self.ledger.query("SELECT key, item, asked_tokens, tokens FROM batch_requests WHERE home = ?", batch.id)
         return {row[0]: BatchAsked(*row) for row in rows}
 
     def absorb(self, batch: Batch, found: Iterable[tuple[BatchAsked, Reply | str]]) -> list[Reply]:
@@ -149,7 +138,7 @@ class BatchRows:
         """
         mark = "UPDATE batch_requests SET outcome = ? WHERE home = ? AND key = ? AND outcome"
         kept: list[Reply] = []
-        with self._transaction() as database:
+        with self.ledger.transaction() as database:
             for asked, reply in found:
                 outcome, gives_way = (ANSWERED, f"!= '{ANSWERED}'") if isinstance(reply, Reply) else (reply, "= ''")
                 new = database.execute(f"{mark} {gives_way}", (outcome, batch.id, asked.key)).rowcount
@@ -163,14 +152,14 @@ class BatchRows:
 
     def close(self, batch: Batch, status: str, outcome: str) -> int:
         """The batch is done; requests without an outcome failed with `outcome`. How many there were."""
-        with self._transaction() as database:
+        with self.ledger.transaction() as database:
             rest = "UPDATE batch_requests SET outcome = ? WHERE home = ? AND outcome = ''"
             open_requests = database.execute(rest, (outcome, batch.id)).rowcount
             database.execute("UPDATE batches SET state = 'done', status = ? WHERE id = ?", (status, batch.id))
         return open_requests
 
     def drop(self, batch: Batch) -> None:
-        with self._transaction() as database:
+        with self.ledger.transaction() as database:
             database.execute("DELETE FROM batch_requests WHERE home = ?", (batch.id,))
             database.execute("DELETE FROM batches WHERE id = ?", (batch.id,))
 
@@ -178,7 +167,7 @@ class BatchRows:
         """How often batches failed this request, twice where results are unreadable; its largest budget so far."""
         failed = f"(outcome NOT IN ('', ?, ?)) + (outcome LIKE '{UNREADABLE}%')"
         query = f"SELECT COALESCE(SUM({failed}), 0), COALESCE(MAX(tokens), 0) FROM batch_requests WHERE key = ?"  # noqa: S608
-        row = self._run(query, ANSWERED, CANCELED, key)[0]
+        row = self.ledger.query(query, ANSWERED, CANCELED, key)[0]
         return int(row[0]), int(row[1])
 
     def refusals(self, model: str) -> list[str]:
@@ -187,7 +176,7 @@ class BatchRows:
             "SELECT outcome FROM batch_requests JOIN batches ON home = id WHERE model = ? AND outcome NOT IN "
             "('', ?, ?) GROUP BY outcome ORDER BY MIN(at) LIMIT 20"
         )
-        return [row[0] for row in self._run(query, model, ANSWERED, CANCELED)]
+        return [row[0] for row in self.ledger.query(query, model, ANSWERED, CANCELED)]
 
 
 @dataclass
@@ -195,11 +184,44 @@ class Passage:
     """The steps of the batches at one endpoint. Each raises NoAnswer, EndpointError or SettingsError."""
 
     rows: BatchRows
-    link: Link
     route: Route
     settings: Settings
     summary: Summary  # counts the replies that come
+    _unreached: int = 0  # tries until now, none of which reached the provider; -1: one did
     _malformed: Counter[str] = field(default_factory=Counter)  # times that a batch's results made no sense, by its id
+
+    def __post_init__(self) -> None:
+        self.link = Link(self.route.provider, self.route.endpoint.connect_timeout_s)
+
+    async def bring_home(self, running: list[Batch]) -> None:
+        """Wait until every batch of `running` is done and what it brought is in the ledger."""
+        poll_s = wait = self.settings.batch.poll_s
+        try:
+            async with self.link:
+                while running:
+                    still = [again for batch in running for again in await self._look(batch)]
+                    wait = poll_s if len(still) < len(running) else wait
+                    running = still
+                    await asyncio.sleep(wait if running else 0)
+                    wait = min(wait * SLOWER, SLOWEST * poll_s)
+        except asyncio.CancelledError:
+            told = "run the same command again to take in what they bring"
+            say(f"{len(running):,} batches go on at the provider: {told}")
+            raise
+
+    async def _look(self, batch: Batch) -> list[Batch]:
+        """The batch as it stands after a further step; nothing once it is done."""
+        try:
+            done, self._unreached = await self.step(batch), -1
+        except NoAnswer as error:
+            told, done = error.failure, False
+            self._unreached = self._unreached + 1 if told.unsent and self._unreached >= 0 else -1
+            say(f"batch {batch.id}: {told.told}; it is looked at again")
+            if not batch.status and self._unreached >= FIRST_TRIES:
+                hint = "is the address right? What was written waits: run the same command again"
+                what = "the provider of batches cannot be reached"
+                raise EndpointError(what, where=batch.address, value=told.told, hint=hint) from None
+        return [] if done else self.rows.all("id = ?", batch.id)
 
     async def step(self, batch: Batch) -> bool:
         """Go as far as possible now; True once the batch is done."""
@@ -212,7 +234,7 @@ class Passage:
                 self._forget(batch)
                 return True
         try:
-            standing = await PROVIDERS[batch.provider].look(self.link, batch)
+            standing = await shape_of(batch.provider).look(self.link, batch)
         except NoAnswer as error:
             if error.failure.status != 404:
                 raise
@@ -227,7 +249,7 @@ class Passage:
             return self._done(batch, "deadline", "deadline")
         if self._over_s(batch) > 0 and not standing.status.startswith("cancel"):
             say(f"batch {batch.id} is past `deadline_h`: it is canceled")
-            await PROVIDERS[batch.provider].cancel(self.link, batch)
+            await shape_of(batch.provider).cancel(self.link, batch)
         return False
 
     async def cancel(self, batch: Batch) -> None:
@@ -236,7 +258,7 @@ class Passage:
         if batch.state == "creating":
             batch = await self._found(batch)
         if batch.known_there:
-            await PROVIDERS[batch.provider].cancel(self.link, batch)
+            await shape_of(batch.provider).cancel(self.link, batch)
         else:
             self._forget(batch)
 
@@ -248,7 +270,7 @@ class Passage:
 
     async def _hand_in(self, batch: Batch) -> Batch:
         """Upload and create what is not; a batch that may be there already is looked for first."""
-        shape = PROVIDERS[batch.provider]
+        shape = shape_of(batch.provider)
         try:
             if batch.state == "written":
                 batch = self.rows.set(batch, file=await shape.upload(self.link, batch), state="uploaded")
@@ -269,14 +291,14 @@ class Passage:
     async def _found(self, batch: Batch) -> Batch:
         """`batch`, as `found` where the provider lists it although nobody recorded that it was created."""
         taken = {row.batch for row in self.rows.all()} | set(batch.others.split())
-        found = await PROVIDERS[batch.provider].find(self.link, batch, taken)
+        found = await shape_of(batch.provider).find(self.link, batch, taken)
         return self.rows.set(batch, batch=found, state="found") if found else batch
 
     async def _bring(self, batch: Batch, standing: Standing) -> bool:
         """Take in the results of a batch that has ended, however it ended: what it did is paid for."""
         folder, lacking = Path(batch.path).parent, f"no result ({standing.status})"
         try:
-            await PROVIDERS[batch.provider].fetch(self.link, batch, standing, folder)
+            await shape_of(batch.provider).fetch(self.link, batch, standing, folder)
         except NoAnswer as error:
             self._malformed[batch.id] += error.failure.kind == "malformed"
             if error.failure.kind == "too-large" or self._malformed[batch.id] >= TRIES_TO_FETCH:
@@ -316,12 +338,10 @@ class Passage:
 
     def absorb(self, batch: Batch, path: Path) -> tuple[int, int]:
         """Keep what a file of results holds; how many of its lines are of this batch, and how many are not."""
-        # A file has OpenAI's shape, as vLLM and every console take it.
-        shape = PROVIDERS["openai" if batch.provider == BY_FILE else batch.provider]
         asked, known, strange = self.rows.asked(batch), 0, 0
         lines = _lines(path)
         while rows := list(islice(lines, AT_ONCE)):
-            read = [shape.read(row) for row in rows]
+            read = [shape_of(batch.provider).read(row) for row in rows]
             found = [(asked[key], self._outcome(batch, asked[key], told)) for key, told in read if key in asked]
             known, strange = known + len(found), strange + len(read) - len(found)
             for reply in self.rows.absorb(batch, found):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import shutil
@@ -13,28 +12,21 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from duel.calls.batches import PROVIDERS
-from duel.calls.batches.batch_shapes import Link
-from duel.calls.batches.batch_steps import BY_FILE, FAILS_BEFORE_LIVE, Batch, BatchAsked, BatchRows, Passage
+from duel.calls.batches.batch_steps import BY_FILE, FAILS_BEFORE_LIVE, Batch, BatchAsked, BatchRows, Passage, shape_of
 from duel.calls.client import MOST_RAISE, Client
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.request import Reply, Request
 from duel.calls.route import Role, Route
 from duel.calls.run_summary import Summary
 from duel.calls.runner import Ask, Job, Pending, drive_async
-from duel.calls.transport import NoAnswer
 from duel.calls.wire import encode
 from duel.command import say
-from duel.errors import EndpointError, UserError
+from duel.errors import UserError
 from duel.settings import Settings
 from duel.workspace import Workspace, cannot_write
 
 # Of what a provider takes so much is used: it may count otherwise.
 SHARE_OF_LIMITS = 0.9
-# Looks grow apart by this factor, up to so many times `poll_s`.
-SLOWER, SLOWEST = 1.5, 20
-# A provider that was never reached is tried so often.
-FIRST_TRIES = 2
 
 
 async def drive_by_batch(
@@ -50,83 +42,45 @@ async def drive_by_batch(
 ) -> Summary:
     """One round: as `drive_async`, with `Summary.waiting` above 0 where another round is to follow."""
     came = Summary(stage)
-    with workspace.lock("batches", f"{stage} --batch"), Ledger(workspace.ledger), BatchRows(workspace.ledger) as rows:
-        if settings.batch.provider == BY_FILE:
-            _absorb_file(rows, route, settings, came)
-        else:
-            running = rows.all("state NOT IN ('done', 'out') AND stage = ?", stage)
-            await bring_home(rows, route, settings, came, running)
+    with workspace.lock("batches", f"{stage} --batch"), Ledger(workspace.ledger) as ledger:
+        rows = BatchRows(ledger)
+        passage = Passage(rows, route, settings, came)
+        if settings.batch.provider != BY_FILE:
+            await passage.bring_home(rows.running(stage))
+        elif settings.batch.absorb:
+            _absorb_file(Path(settings.batch.absorb), passage)
     if budget is not None:
         budget = max(0.0, budget - came.cost)
-    with BatchRows(workspace.ledger) as rows:
-        prefill = Prefill(rows, workspace, settings, route, role, stage)
-        try:
-            summary = await drive_async(
-                jobs, workspace=workspace, settings=settings, route=route, stage=stage, budget=budget,
-                asker=prefill.over, summary=came, **options,
-            )  # fmt: skip
-            if not summary.interrupted:
-                prefill.hand_in(summary)
-        finally:
-            prefill.discard()
+    prefill = Prefill(workspace, settings, route, role, stage)
+    try:
+        summary = await drive_async(
+            jobs, workspace=workspace, settings=settings, route=route, stage=stage, budget=budget,
+            asker=prefill.over, summary=came, **options,
+        )  # fmt: skip
+        if not summary.interrupted:
+            with Ledger(workspace.ledger) as ledger:
+                prefill.hand_in(BatchRows(ledger), summary)
+    finally:
+        prefill.discard()
     return summary
 
 
-async def bring_home(rows: BatchRows, route: Route, settings: Settings, summary: Summary, running: list[Batch]) -> None:
-    """Wait until every batch of `running` is done and what it brought is in the ledger."""
-    wait, unreached = settings.batch.poll_s, 0
-    try:
-        async with Link(route.provider, route.endpoint.connect_timeout_s) as link:
-            passage = Passage(rows, link, route, settings, summary)
-            while running:
-                still = []
-                for batch in running:
-                    try:
-                        done, unreached = await passage.step(batch), -1
-                    except NoAnswer as error:
-                        told, done = error.failure, False
-                        unreached = unreached + 1 if told.unsent and unreached >= 0 else -1
-                        say(f"batch {batch.id}: {told.told}; it is looked at again")
-                        if not batch.status and unreached >= FIRST_TRIES:
-                            hint = "is the address right? What was written waits: run the same command again"
-                            what = "the provider of batches cannot be reached"
-                            raise EndpointError(what, where=batch.address, value=told.told, hint=hint) from None
-                    if not done:
-                        still += rows.all("id = ?", batch.id)
-                if len(still) < len(running):
-                    wait = settings.batch.poll_s
-                running = still
-                await asyncio.sleep(wait if running else 0)
-                wait = min(wait * SLOWER, SLOWEST * settings.batch.poll_s)
-    except asyncio.CancelledError:
-        say(f"{len(running):,} batches go on at the provider: run the same command again to take in what they bring")
-        raise
-
-
-def _absorb_file(rows: BatchRows, route: Route, settings: Settings, summary: Summary) -> None:
+def _absorb_file(path: Path, passage: Passage) -> None:
     """Take in a file of results by the keys in it, whichever of the files that were written it answers."""
-    if not settings.batch.absorb:
-        return
-    path = Path(settings.batch.absorb)
     if not path.is_file():
         raise UserError("there is no such file of results", where=path)
     with path.open("rb") as file:
         if b'"method":"POST"' in file.read(300):  # it stands right behind the key, in requests alone
             hint = "--absorb takes the file of results that a provider makes of it"
             raise UserError("this file holds requests, not replies", where=path, hint=hint)
-    passage = Passage(rows, Link(route.provider, route.endpoint.connect_timeout_s), route, settings, summary)
-    known = sum(passage.absorb(batch, path)[0] for batch in rows.all("state = 'out'"))
-    say(f"{path.name}: {known:,} results of requests that were written here, {summary.batched:,} new replies")
+    known = sum(passage.absorb(batch, path)[0] for batch in passage.rows.all("state = 'out'"))
+    say(f"{path.name}: {known:,} results of requests that were written here, {passage.summary.batched:,} new replies")
 
 
 def unless_out(client: Client) -> Ask:
-    """`client`, for what is asked at once. Raises UserError where requests of its stage are out: none is paid twice.
-
-    It looks through the client's own ledger: another connection would have the whole file checked at the next start.
-    """
+    """`client`, for what is asked at once. Raises UserError where requests of its stage are out: none is paid twice."""
     ledger, stage = client.ledger, client.summary.stage
-    rows = ledger.query("SELECT stage, requests FROM batches WHERE state NOT IN ('done', 'out')")
-    if count := sum(requests for name, requests in rows if name == stage):
+    if count := sum(batch.requests for batch in BatchRows(ledger).running(stage)):
         hint = "--batch waits for them; `duel batches --cancel all` calls them off"
         raise UserError(f"{count:,} requests of {stage} are out in batches", where=ledger.path, hint=hint)
     return client
@@ -149,13 +103,13 @@ class _Outgoing:
 class Prefill:
     """The `Ask` of a round: it answers from the ledger and writes down what is missing."""
 
-    rows: BatchRows
     workspace: Workspace
     settings: Settings
     route: Route
     role: Role
     stage: str
     client: Client = field(init=False)  # for what two batches have failed
+    rows: BatchRows = field(init=False)
     written: list[_Outgoing] = field(default_factory=list)
     """A batch holds requests to one model; the last one of each model may have room."""
     unaffordable: int = 0
@@ -164,10 +118,10 @@ class Prefill:
 
     def __post_init__(self) -> None:
         self.by_file = self.settings.batch.provider == BY_FILE
-        self.shape = PROVIDERS["openai" if self.by_file else self.settings.batch.provider]
+        self.shape = shape_of(self.settings.batch.provider)
 
     def over(self, client: Client) -> Ask:
-        self.client = client
+        self.client, self.rows = client, BatchRows(client.ledger)
         return self
 
     @property
@@ -194,7 +148,7 @@ class Prefill:
     def reject(self, reply: Reply, reason: str) -> None:
         self.client.reject(reply, reason)
 
-    def hand_in(self, summary: Summary) -> None:
+    def hand_in(self, rows: BatchRows, summary: Summary) -> None:
         """Make what was written durable: from here on each batch is brought to its end, whatever ends this process."""
         batches, self.written = self.written, []
         batch, state = self.settings.batch, "out" if self.by_file else "written"
@@ -212,7 +166,7 @@ class Prefill:
                 say(f"{len(out.asked):,} requests to {out.model} are in {out.path}")
             origin = (out.id, self.stage, self.role, out.model, batch.provider, self.route.provider.name, str(out.path))
             told = (len(out.asked), out.worst_cost, self.client.ledger.generation, now_in_utc(), state)
-            self.rows.add(Batch(*origin, *told), out.asked)
+            rows.add(Batch(*origin, *told), out.asked)
         count = sum(len(out.asked) for out in batches)
         summary.waiting = 0 if self.by_file else count
         summary.budget_spent = not count and (summary.budget_spent or self.unaffordable > 0)
