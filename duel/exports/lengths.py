@@ -94,7 +94,7 @@ class Measure:
 
     def _measured(self, form: Format, example: Example) -> list[MeasuredRow]:
         rows = []
-        for fields, part in zip(form.rows(example), form.rows_of(example), strict=True):
+        for part, fields in form.made(example):
             row = self._as_written(fields)
             rows.append(MeasuredRow({**row, **part.weights()} if self.weights else row, part, self._lengths(form, row)))
         return rows

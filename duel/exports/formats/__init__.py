@@ -5,7 +5,7 @@ A module beside this one writes and reads the formats of one kind.
 
 import json
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from importlib import resources
@@ -86,10 +86,12 @@ class Format:
     reasoning: bool = False  # its assistant messages may have a key `reasoning_content`
 
     def rows(self, example: Example) -> list[Row]:
-        """The rows of one example, each checked against the schema and the rules, and read back to the same turns."""
+        return [row for _, row in self.made(example)]
+
+    def made(self, example: Example) -> Iterator[tuple[Example, Row]]:
+        """Each row of one example, and what it is made of: checked by schema and rules, and read back to the same."""
         import orjson
 
-        rows = []
         for part in self.rows_of(example):
             row = self.write(part)
             self.validate(row)
@@ -99,8 +101,7 @@ class Format:
                 raise ItemError("not-json", f"a value cannot be written as JSON: {error}") from None
             if self.read(seen) != part.turns():
                 raise ItemError("not-read-back", f"{self.name} does not read back to the same turns")
-            rows.append(row)
-        return rows
+            yield part, row
 
     def validate(self, row: Mapping[str, Any]) -> None:
         try:
