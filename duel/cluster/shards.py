@@ -132,16 +132,13 @@ def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
     if not whole.prompt_files():
         raise UserError("there are no prompts to split", where=whole.root / "prompt", hint="run prompt.py first")
     secret, parts = whole.secret(), [place(whole, number) for number in range(shards)]
-    marks = (whole.root / SHARDS_FOLDER).glob(f"*/{PRIVATE_FOLDER}")
-    others = sorted({mark.parent.name for mark in marks} - {part.root.name for part in parts})
-    known = next((shard.of for shard in found(whole) if shard.of != shards), shards)
-    if others or known != shards:
-        raise WorkspaceError(
-            "the workspace is split into another number of shards",
-            where=whole.root / SHARDS_FOLDER,
-            value=known if known != shards else ", ".join(others),
-            hint="`duel shard merge`, then remove the folder, and split again",
-        )
+    folder = whole.root / SHARDS_FOLDER
+    others = {inside.parent.name for inside in folder.glob(f"*/{PRIVATE_FOLDER}")} - {part.root.name for part in parts}
+    known = next((shard.of for shard in found(whole) if shard.of != shards), None)
+    if known or others:
+        told, hint = known or ", ".join(sorted(others)), "`duel shard merge`, then remove the folder, and split again"
+        what = "the workspace is split into another number of shards"
+        raise WorkspaceError(what, where=folder, value=told, hint=hint)
     for part in parts:
         (part.root / SHARD_FILE).unlink(missing_ok=True)
         part.save(part.private / "secret", secret)
@@ -157,7 +154,7 @@ def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
     for part in parts:  # answers to prompts of an earlier draw
         output.take_over(part, settings.store.answers_per_dir)
     _bring_records(whole, parts, stems)
-    rarity = whole.root / SHARDS_FOLDER / SHARED_FILE
+    rarity = folder / SHARED_FILE
     rarity_of(whole, settings).save(whole, rarity)
     for number, part in enumerate(parts):
         bring(rarity, part.private / SHARED_FILE)

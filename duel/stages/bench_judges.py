@@ -97,10 +97,8 @@ def plan(workspace: Workspace, settings: Settings, **named: Any) -> calls.Plan:
     """What `run` would ask at least, and at most cost: evidence, where commands can be run, is asked on top."""
     asked = options(NAME, named)
     pairs = [] if asked.labels else drawn(workspace, settings, asked)
-    told = {"stage": NAME, "again": asked.again, "offline": asked.offline}
-    return calls.plan(
-        questions(Stage(NAME, workspace, settings), pairs), workspace=workspace, settings=settings, **told
-    )
+    told = {"workspace": workspace, "settings": settings, "again": asked.again, "offline": asked.offline}
+    return calls.plan(questions(Stage(NAME, workspace, settings), pairs), stage=NAME, **told)
 
 
 def drawn(workspace: Workspace, settings: Settings, given: Namespace) -> list[KnownPair]:

@@ -116,17 +116,19 @@ def rewritten(turns: Sequence[PlannedTurn], settings: Settings) -> Iterator[Open
     """What `duel refine` will ask in all its rounds, and the judges of what it writes."""
     answers = {turn.item: turn.answer for turn in turns}
     for place, asked in enumerate(written("challenger", turns[::REFINED_EVERY], settings)):
-        judged = rewrite_votes(asked.item, answers[asked.item], REPLY, settings, place)
-        yield OpenTurn(asked.item, partial(list, [asked.requests()[0], *judged] * settings.refine.rounds))
+        once = rewrite_requests(asked.requests()[0], answers[asked.item], REPLY, settings, place)
+        yield OpenTurn(asked.item, partial(list, once * settings.refine.rounds))
 
 
-def rewrite_votes(item: str, answer: Answer, own: str, settings: Settings, place: int) -> list[Request]:
-    """The votes on a rewrite of `own`: by coaches, by held-out judges against king and parent, and on the control."""
-    opponent = answer.king if settings.duel.mode == 2 else answer.assistant
-    pair, deciding = rubric.JudgedPair(item, answer.messages, opponent, own + "."), panel_settings(settings, "king")
+def rewrite_requests(rewrite: Request, answer: Answer, own: str, settings: Settings, place: int) -> list[Request]:
+    """The rewrite of `own`, the one at `place` of those that wait, and the votes on it: by coaches, by held-out judges
+    against king and parent, and on the control.
+    """
+    opponent, deciding = answer.king if settings.duel.mode == 2 else answer.assistant, panel_settings(settings, "king")
+    pair = rubric.JudgedPair(rewrite.item, answer.messages, opponent, own + ".")
     control = [replace(pair, challenger=own)] * (place < settings.refine.control)
     decided = [vote for each in (pair, replace(pair, opponent=own), *control) for vote in votes(each, deciding)]
-    return votes(pair, panel_settings(settings, "coach")) + decided
+    return [rewrite, *votes(pair, panel_settings(settings, "coach")), *decided]
 
 
 def votes(pair: rubric.JudgedPair, settings: Settings) -> list[Request]:

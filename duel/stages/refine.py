@@ -34,7 +34,7 @@ from duel.refining.coach_reasons import for_writer
 from duel.settings import Settings
 from duel.stages import execute
 from duel.stages.asking import AskingStage, OpenTurn, faces
-from duel.stages.estimate import rewrite_votes
+from duel.stages.estimate import rewrite_requests
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
@@ -99,7 +99,7 @@ class Rewriting(AskingStage):
                 self.finished += 1
                 continue
             self.stale += before is not None and not self.again
-            requests = partial(self.requests, question.request, answer, own, place)
+            requests = partial(rewrite_requests, question.request, answer, own, self.settings, place)
             yield OpenTurn(path.stem, requests, partial(self.rewrite, path, answer, candidate, refine, question))
             place += 1
 
@@ -131,10 +131,6 @@ class Rewriting(AskingStage):
 
         mark = fence.nonce(self.secret, f"refine {item}")
         return Question(request(mark), request(candidates.NO_MARK).key)
-
-    def requests(self, rewrite: calls.Request, answer: Answer, own: str, place: int) -> list[calls.Request]:
-        """The rewrite and the votes on it; `place` is its own among the turns that wait."""
-        return [rewrite, *rewrite_votes(rewrite.item, answer, own, self.settings, place)]
 
     async def rewrite(
         self, path: Path, answer: Answer, parent: Candidate, refine: Refinement, question: Question, ask: calls.Ask
