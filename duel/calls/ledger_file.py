@@ -84,6 +84,8 @@ def cannot_use(path: Path, error: object) -> WorkspaceError:
     hint = "run the same command again: a damaged ledger is then set aside, its readable replies kept"
     if isinstance(error, sqlite3.Error) and not is_damage(error):
         hint = "is the disk well? The ledger itself stays as it is; run the same command again"
+        if not os.access(path.parent, os.W_OK):
+            hint = "to look at a ledger writes in its folder too: copy the workspace to where you may write"
     return WorkspaceError("cannot use the ledger of paid replies", where=path, value=error, hint=hint)
 
 

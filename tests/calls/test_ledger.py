@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from duel.calls import Reply, Request
 from duel.calls.ledger import _FIND, Ledger
-from duel.calls.ledger_file import LedgerFile
+from duel.calls.ledger_file import LedgerFile, cannot_use
 from duel.errors import ItemError, WorkspaceError
 
 
@@ -279,3 +279,9 @@ def test_a_ledger_of_the_first_version_is_read_and_goes_on(tmp_path: Path) -> No
         ledger.count_fault(request(1), "empty", {"prompt_tokens": 10, "completion_tokens": 5}, 0.25)
     with Ledger(path) as ledger:
         assert ledger.spent() == 0.25
+
+
+def test_a_ledger_in_a_folder_that_nobody_may_write_in_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda folder, how: False)
+    error = cannot_use(Path("/archive/.duel/ledger.sqlite"), sqlite3.OperationalError("unable to open"))
+    assert "copy the workspace to where you may write" in str(error.hint)
