@@ -4,8 +4,8 @@ Broder, "On the resemblance and containment of documents", 1997; Leskovec et al.
 """
 
 import zlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TypeAlias
 
@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 from duel.workspace import natural_order
 
 Hashed: TypeAlias = NDArray[np.uint32]
+BandHashes: TypeAlias = NDArray[np.uint64]
 
-HASHES = 64  # hash functions of a signature: 256 bytes a turn, 0.1 ms for 300 words
+HASHES = 64  # hash functions of a signature: 6 µs for 300 words
 MISSED = 0.006  # largest chance that a pair exactly at the threshold shares no band; above it the chance is smaller
 COMPARED = 16  # groups of a bucket that a turn is compared with; there are more only where turns are alike anyway
-_SEED = 20261121
+CHUNK = 2000  # texts whose signatures are made at a time
+SEED = 20261126
+_ODD = 0x9E3779B97F4A7C15
 
 
 class Groups:
@@ -38,6 +41,10 @@ class Groups:
         low, high = sorted((self.find(first), self.find(second)))
         self._parents[high] = low
 
+    def repeats(self, positions: Iterable[int]) -> dict[int, int]:
+        """{position: the first of its group} for each of `positions` that is not the first itself."""
+        return {i: first for i in positions if (first := self.find(i)) != i}
+
 
 def near_duplicates(items: Iterable[tuple[str, str]], threshold: float) -> dict[str, str]:
     """{key of each near-duplicate: the first key of its group in natural order} of (key, text) in any order.
@@ -55,14 +62,11 @@ def similar_groups(words: list[Hashed], threshold: float) -> dict[int, int]:
     jaccard = threshold / (2 - threshold)
     # The most rows a band may have, so that a pair of this similarity is missed with a chance of `MISSED` at most.
     rows = next(n for n in range(16, 0, -1) if n == 1 or (1 - jaccard**n) ** (HASHES // n) <= MISSED)
-    groups, signatures = Groups(len(words)), _signatures(words)
-    for start in range(0, HASHES - rows + 1, rows):
-        buckets: defaultdict[bytes, list[int]] = defaultdict(list)
-        for i, band in enumerate(np.ascontiguousarray(signatures[:, start : start + rows])):
-            buckets[band.tobytes()].append(i)
-        for bucket in buckets.values():
-            join_similar(bucket, words.__getitem__, threshold, groups)
-    return {i: first for i in range(len(words)) if (first := groups.find(i)) != i}
+    groups, positions = Groups(len(words)), np.arange(len(words))
+    parts = [bands_of(words[start : start + CHUNK], HASHES, rows) for start in range(0, len(words), CHUNK)]
+    for band in np.concatenate(parts).T if parts else ():
+        join_similar(band, positions, words.__getitem__, threshold, groups)
+    return groups.repeats(positions.tolist())
 
 
 def hashed_words(text: str) -> Hashed:
@@ -85,29 +89,40 @@ def similarity(first: Hashed, second: Hashed) -> float:
     return 2 * len(np.intersect1d(first, second, assume_unique=True)) / both if both else 1.0
 
 
-def _signatures(words: list[Hashed]) -> Hashed:
-    """MinHash signatures, shape (turns, HASHES): the least multiply-shift hash over a turn's words, per function."""
-    random = np.random.default_rng(_SEED)
-    factors = random.integers(1, 1 << 63, size=(HASHES, 1), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    offsets = random.integers(0, 1 << 63, size=(HASHES, 1), dtype=np.uint64)
-    signatures = np.full((len(words), HASHES), 0xFFFFFFFF, dtype=np.uint32)
-    with np.errstate(over="ignore"):
-        for i, hashes in enumerate(words):
-            for start in range(0, len(hashes), 4096):
-                part = hashes[start : start + 4096].astype(np.uint64)
-                least = ((factors * part + offsets) >> np.uint64(32)).min(axis=1).astype(np.uint32)
-                np.minimum(signatures[i], least, out=signatures[i])
-    return signatures
+def bands_of(texts: Sequence[Hashed], hashes: int, rows: int) -> BandHashes:
+    """One hash for each band of `rows` rows of each text's MinHash signature of `hashes`, shape (texts, bands)."""
+    from rensa import RMinHash
+
+    bands = hashes // rows
+    if not texts:
+        return np.zeros((0, bands), np.uint64)
+    offsets = np.cumsum([0, *map(len, texts)], dtype=np.uint64)
+    # rensa's permutations want 64 mixed bits, and a checksum has 32
+    tokens = np.concatenate(texts).astype(np.uint64) * np.uint64(_ODD)
+    found = RMinHash.digest_matrix_from_flat_token_hashes(tokens, offsets, num_perm=hashes, seed=SEED).to_rows()
+    signatures = np.array(found, np.uint64)[:, : bands * rows].reshape(-1, bands, rows)
+    mixed = np.zeros(signatures.shape[:2], np.uint64)
+    for row in range(rows):
+        mixed = (mixed ^ signatures[:, :, row]) * np.uint64(_ODD)
+        mixed ^= mixed >> np.uint64(29)
+    return mixed
 
 
-def join_similar(bucket: list[int], words: Callable[[int], Hashed], threshold: float, groups: Groups) -> None:
-    """`words` gives the hashed words of the text at a position."""
-    members: dict[int, int] = {}
-    for i in bucket:
-        for other in islice(members.values(), COMPARED):
-            if groups.find(i) == groups.find(other):
-                break
-            if similarity(words(i), words(other)) >= threshold:
-                groups.join(i, other)
-                break
-        members.setdefault(groups.find(i), i)
+def join_similar(
+    band: BandHashes, positions: NDArray[np.int64], words: Callable[[int], Hashed], threshold: float, groups: Groups
+) -> None:
+    """Join what is alike of the texts at `positions` that share their hash in `band`; `words` gives one's words."""
+    order = np.argsort(band, kind="stable")
+    ends = np.flatnonzero(np.diff(band[order])) + 1
+    starts, stops = np.concatenate(([0], ends)), np.concatenate((ends, [len(order)]))
+    shared = stops - starts > 1
+    for start, stop in zip(starts[shared].tolist(), stops[shared].tolist(), strict=True):
+        members: dict[int, int] = {}
+        for i in positions[order[start:stop]].tolist():
+            for other in islice(members.values(), COMPARED):
+                if groups.find(i) == groups.find(other):
+                    break
+                if similarity(words(i), words(other)) >= threshold:
+                    groups.join(i, other)
+                    break
+            members.setdefault(groups.find(i), i)

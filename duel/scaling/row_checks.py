@@ -33,7 +33,7 @@ from duel.history import estimate_tokens
 from duel.processes import spread
 from duel.scaling import code_pairs, table
 from duel.scaling.agent_tools import validators
-from duel.scaling.likeness import bands_of
+from duel.scaling.likeness import HASHES, ROWS
 from duel.scaling.scaled_rows import Kind, ScaledRow
 from duel.settings import Settings
 
@@ -151,7 +151,8 @@ def _batch(checks: RowChecks, batch: RowBatch) -> ReadBatch:
         noticed.update(checks.notes)
         scrubbed.update(checks.scrubbed)
     nothing = duplicates.hashed_words("")
-    bands = bands_of([nothing if isinstance(one, Dropped) else one.words for one in found])
+    words = [nothing if isinstance(one, Dropped) else one.words for one in found]
+    bands = duplicates.bands_of(words, HASHES, ROWS)
     return ReadBatch(kind, file, found, bands, noticed, scrubbed)
 
 

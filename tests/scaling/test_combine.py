@@ -283,6 +283,6 @@ def test_what_the_bands_call_alike_the_exact_rule_calls_alike(tmp_path: Path, se
     bands = Bands(tmp_path)
     for text in texts:
         hashed = duplicates.hashed_words(text)
-        bands.add([hashed], likeness.bands_of([hashed]))
+        bands.add([hashed], duplicates.bands_of([hashed], likeness.HASHES, likeness.ROWS))
     exact = duplicates.similar_groups([duplicates.hashed_words(text) for text in texts], 0.85)
     assert exact and bands.groups(range(len(texts)), 0.85) == exact
