@@ -153,7 +153,10 @@ def test_a_judge_is_asked_for_a_dimension_from_outside_in_its_own_words(
     monkeypatch.setattr(rubric, "FURTHER", Registry[dimensions.Dimension]("dimension"))
     keys = (*DIMENSIONS, "restraint")
     plain, asked = rubric.instructions(DIMENSIONS), rubric.instructions(keys)
-    assert asked.startswith(plain) and "restraint: does the command leave alone what is not its business?" in asked
+    assert asked.startswith(plain)
+    words = "restraint: does the command leave alone what is not its business?\n  high: it touches nothing beyond"
+    assert words in asked and "  low: it deletes, resets" in asked
+    assert asked.rstrip().endswith('"restraint": 1|2|0')
     assert rubric.rubric_hash(keys) != rubric.rubric_hash()
     assert rubric.verdict_schema(keys)["json_schema"]["schema"]["required"] == ["reason", *keys]
     five = dict.fromkeys(DIMENSIONS, 1)

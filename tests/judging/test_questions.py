@@ -176,6 +176,8 @@ def test_a_repeated_asking_reminds_of_the_form_and_the_first_does_not() -> None:
     assert rubric.asking(first, 0) is first
     again = rubric.asking(first, 2)
     assert (again.attempt, again.reminder) == (2, prompts.load("verdict_again").text)
+    further = rubric.asking(first, 1, (*DIMENSIONS, "restraint")).reminder
+    assert further.rstrip().endswith('"efficiency": 1|2|0, "restraint": 1|2|0}')
 
 
 def answer(**observed: Observed) -> Answer:

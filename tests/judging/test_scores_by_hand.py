@@ -9,7 +9,15 @@ import pytest
 
 from duel.judging import rubric, scoring
 from duel.judging.scoring import ORDERS, Columns, VoteTable, add_up, settle
-from duel.judging.statistics import correlation, mean
+from duel.judging.statistics import (
+    correlation,
+    effective_votes,
+    mean,
+    mean_correlation,
+    pair_correlations,
+    same_winner,
+    winner,
+)
 from duel.records import DIMENSIONS, Score, Vote
 from duel.settings import Settings
 
@@ -300,3 +308,30 @@ def test_a_correlation_is_pearsons_and_none_without_three_places_or_a_spread() -
     assert correlation(one[:3], small) == pytest.approx(float(np.corrcoef(one[:3], small)[0, 1]))
     assert np.isnan(correlation(one[:2], two[:2]))
     assert np.isnan(correlation(np.ones(5), two)) and np.isnan(correlation(np.arange(5.0), np.ones(5)))
+
+
+def test_a_panel_is_worth_as_many_votes_as_its_errors_are_shared() -> None:
+    assert effective_votes(5, 0.35) == pytest.approx(5 / 2.4)
+    assert effective_votes(3, 0.0) == effective_votes(3, -0.5) == 3.0 and effective_votes(3, 2.0) == 1.0
+    assert effective_votes(1, NO) == 1.0 and effective_votes(1, 0.3) == 1.0
+    assert np.isnan(effective_votes(0, 0.3)) and np.isnan(effective_votes(2, NO))
+
+
+def test_correlations_of_each_pair_of_judges_are_of_their_errors_and_their_mean_counts_each_pair_once() -> None:
+    truth = np.array([0.0, 0.5, 1.0, 0.5])
+    errors = np.array([[0.1, 0.2, 0.3, 0.4], [0.2, 0.4, 0.6, 0.8], [0.4, 0.3, 0.1, 0.2]])
+    values = (truth + errors).T
+    found = pair_correlations(values, truth)
+    assert found[0].tolist() == pytest.approx([1.0, 1.0, -0.8]) and found[1, 2] == found[2, 1] == pytest.approx(-0.8)
+    assert mean_correlation(found) == pytest.approx((1.0 - 0.8 - 0.8) / 3)
+    shared = pair_correlations(values)  # differences between turns count as shared errors where the truth is not known
+    assert shared[0, 1] == pytest.approx(correlation(values[:, 0], values[:, 1])) and shared[0, 1] < 1
+    assert np.isnan(mean_correlation(np.eye(1)))
+
+
+def test_a_winner_is_told_from_a_draw_and_judges_agree_where_they_name_the_same() -> None:
+    values = np.array([1.0, 0.75, 0.5, 0.5 + 1e-12, 0.4, NO])
+    assert winner(values)[:5].tolist() == [1, 1, 0, 0, -1] and np.isnan(winner(values)[5])
+    other = np.array([0.6, 0.2, 0.5, NO, 0.0, 1.0])
+    assert same_winner(values, other) == 0.75
+    assert np.isnan(same_winner(values[5:], other[5:]))
