@@ -11,7 +11,7 @@ from functools import cache
 from duel.records import Verdict
 from duel.reporting import page_file
 from duel.reporting.report_sections import confidence, units
-from duel.reporting.tally import LENGTH_BINS, SCORE_BIN, SCORE_BINS, SourceCounts, Tally, mean
+from duel.reporting.tally import LENGTH_BINS, MEASURES, SCORE_BIN, SCORE_BINS, SourceCounts, Tally, mean
 from duel.reporting.wording import points, score, share, shorten, signed, xml
 from duel.settings import Settings
 
@@ -299,14 +299,13 @@ def length(tally: Tally) -> Drawing | None:
 
 def yields(counts: Mapping[str, SourceCounts]) -> Drawing | None:
     """A bar for each source and each measure; one source alone has nothing to be compared with."""
-    measures = ("calls", "dollars", "minutes")
     kept = {name: one for name, one in counts.items() if one.kept}
     if len(kept) < 2:
         return None
-    height = len(measures) * (24 * len(kept) + 30)
+    height = len(MEASURES) * (24 * len(kept) + 30)
     chart = Drawing("What a kept turn costs", "calls, dollars and minutes by source", WIDTH, height)
     y = 14.0
-    for what in measures:
+    for what in MEASURES:
         chart.text(0, y, f"{what} a kept turn", "strong")
         most = max(one.each(what) or 0.0 for one in kept.values()) or 1.0
         for name, one in kept.items():

@@ -166,7 +166,7 @@ def _summary(verdict: Verdict, summary: dict[str, Any], shown: Sequence[ReportPa
         "judges": [judge.judge for judge in verdict.judges],
         # [what a reader may do now, the command for it]
         "next": NEXT_STEPS.get("offline" if summary["offline"] else verdict.decision, NEXT_STEPS["rejected"]),
-        "gates": ReportPart("Gates", [gates(verdict)]).plain(),
+        "gates": {"title": "Gates", "tables": [gates(verdict).plain()], "notes": []},
         "held": [gate.held for gate in verdict.gates],
         "sections": [section.plain() for section in shown],
         "styles": sorted(group["name"] for group in summary["groups"]["style"]),

@@ -6,16 +6,18 @@ from typing import Any
 
 from duel.command import say
 from duel.errors import printable
-from duel.records import Gate, People, Verdict
+from duel.records import People, Verdict
 from duel.reporting.run_sections import buckets, execution, groups, made_of, refining, yields
 from duel.reporting.tally import SourceCounts
 from duel.reporting.wording import (
     NO_DATA,
+    UNITS,
     Outside,
     ReportPart,
     Table,
     count,
     delta_points,
+    interval,
     known,
     plain,
     points,
@@ -25,8 +27,6 @@ from duel.reporting.wording import (
     size,
 )
 
-SHARES, POINTS = {"parsed_fraction", "leak_fraction"}, {"margin", "people_margin"}
-DELTAS = {"lcb", "people_lcb", "missing_votes", "people_missing"}
 MEANING = ("what", "figure", "meaning")
 SAID = {"turns", "minimum detectable margin", "noise floor", "chance of a false accept by now"}  # on a terminal too
 
@@ -40,56 +40,45 @@ def sections(verdict: Verdict, summary: dict[str, Any], costs: Mapping[str, Sour
 
 
 def gates(verdict: Verdict) -> Table:
-    def figure(name: str, value: float | None) -> str:
-        if name in SHARES | POINTS | DELTAS:
-            return (share if name in SHARES else points if name in POINTS else delta_points)(value)
-        return count(value) if name == "clusters" else plain(value, 4)
-
-    def rule(gate: Gate) -> str:
-        if gate.threshold is not None and gate.name in POINTS | DELTAS:
-            asked = gate.threshold * (200 if gate.name in DELTAS else 1)
-            return f"{'>' if gate.name in DELTAS and not asked else '≥'} {asked:g} points"
-        return ("≤ " if gate.name == "leak_fraction" else "≥ ") + figure(gate.name, gate.threshold)
-
-    rows = [
-        {
-            "name": known("gates").get(gate.name) or Outside(gate.name),
-            "figure": figure(gate.name, gate.value),
-            "rule": rule(gate),
-            "held": "held" if gate.held else "NOT held",
-        }
-        for gate in verdict.gates
-    ]
+    rows = []
+    for gate in verdict.gates:
+        unit, name = known("gates").get(gate.name, ("decimals", Outside(gate.name)))
+        told, in_deltas = UNITS[unit], unit == "delta_points"
+        rule = ("≤ " if gate.name == "leak_fraction" else "≥ ") + told(gate.threshold)
+        if gate.threshold is not None and unit in ("points", "delta_points"):
+            asked = gate.threshold * (200 if in_deltas else 1)
+            rule = f"{'>' if in_deltas and not asked else '≥'} {asked:g} points"
+        held = "held" if gate.held else "NOT held"
+        rows.append({"name": name, "figure": told(gate.value), "rule": rule, "held": held})
     return Table.of("gates", rows)
 
 
 def certainty(verdict: Verdict) -> ReportPart:
     v, noise = verdict, verdict.noise_floor
-    gate_level = f"lower bound, {confidence(v)} one-sided"
-    rows = [
-        ("margin", points(v.margin), f"challenger − {v.opponent_name}"),
-        (gate_level, delta_points(v.lcb), f"the gate's: studentized over {units(v)}"),
-    ]
-    others = [
+    over = [
         (f"lower bound over {known('units').get(by, 'pull requests')}", found, f"{count(found.clusters)} of them")
         for by, found in v.by_cluster.items()
         if by != v.cluster_by
     ]
-    for name, found, words in (
-        *others,
+    bounds = [
+        *over,
         ("lower bound at equal length", v.length_controlled, "what is left where both replies are as long"),
         ("lower bound, missing votes made good", v.missing, "by judge and history length"),
         ("lower bound over all judged turns", v.over_all, "with those that cannot be kept"),
-    ):
-        if found is not None:
-            meaning = f"margin {points(found.margin)}, {words}" if found.margin else words
-            rows.append((name, delta_points(found.lcb), meaning))
+    ]
     floor = "`validate.py --noise-floor 200` judges the king against itself"
     if noise is not None:
         span = f"{signed(noise.low, 1)} to {signed(noise.high, 1)}"
         floor = f"the king against itself over {count(noise.turns)} turns, 95 % interval {span}"
     power = f"found with a chance of {share(v.power)} at this size"
-    rows += [
+    rows = [
+        ("margin", points(v.margin), f"challenger − {v.opponent_name}"),
+        (f"lower bound, {confidence(v)} one-sided", delta_points(v.lcb), f"the gate's: studentized over {units(v)}"),
+        *(
+            (name, delta_points(found.lcb), f"margin {points(found.margin)}, {words}" if found.margin else words)
+            for name, found, words in bounds
+            if found is not None
+        ),
         ("cluster t bound", delta_points(v.lcb_t), "the same level, for comparison"),
         ("bound over turns", delta_points(v.lcb_iid), "too hopeful: takes turns as independent"),
         ("strict bound", delta_points(v.lcb_strict), "the gate's" + (f", at alpha {v.alpha:g}" if v.alpha else "")),
@@ -123,7 +112,8 @@ def units(verdict: Verdict) -> str:
 
 def repeats(verdict: Verdict) -> ReportPart:
     """What a score is worth on a second look, and how far an attack moves a judge."""
-    found, section = verdict.repeats, ReportPart("Would it come out again?")
+    found, noise = verdict.repeats, verdict.noise_floor
+    rows, notes = [], []
     if found is not None and found.final:
         rows = [
             ("now", score(found.final_mean), share(1.0), f"{found.final:,} turns by score"),
@@ -133,33 +123,28 @@ def repeats(verdict: Verdict) -> ReportPart:
         if found.confirmed:
             second = (score(found.confirmed_mean), share(found.confirmed_share))
             rows.append(("second look (`--confirm`)", *second, f"measured on {found.confirmed:,} turns"))
-        section.tables.append(Table(("final, judged by", "mean score", "final again", "of"), rows, right=(1, 2)))
-        section.notes.append(
+        notes.append(
             f"Reliability: {plain(found.reliability_orders)} before the same panel,"
             f" {plain(found.reliability_judges)} before another. The best of many noisy scores are too high;"
             " `score_expected` in each kept turn is the score that a second look is expected to give."
         )
-    if verdict.noise_floor is not None and verdict.noise_floor.final_share is not None:
-        reached = share(verdict.noise_floor.final_share)
-        section.notes.append(f"Of the king's answers judged against each other {reached} reach `final_min`.")
-    if verdict.canary is not None:
-        caption = "Canary: a king with an attack on the judges added, against the very same king without"
-        section.add(Table.of("canary", verdict.canary.judges, caption=caption))
-    return section
+    if noise is not None and noise.final_share is not None:
+        notes.append(f"Of the king's answers judged against each other {share(noise.final_share)} reach `final_min`.")
+    again = Table(("final, judged by", "mean score", "final again", "of"), rows, right=(1, 2))
+    canary = Table.of("canary", verdict.canary.judges if verdict.canary else ())
+    return ReportPart("Would it come out again?", [again, canary], notes)
 
 
 def judges(verdict: Verdict) -> ReportPart:
-    if not verdict.judges:
-        return ReportPart("Judges", notes=["Not measured."])
     notes = [
         "Lean: −0.5 always the second reply shown, +0.5 always the first. A verdict that flips with the order is a"
         " draw.",
         f"Effective votes: {plain(verdict.effective_votes)} of {len(verdict.judges)}; judges that err together"
         " count for less than their number.",
     ]
-    section = ReportPart("Judges", [Table.of("judges", verdict.judges)], notes)
-    section.add(Table.of("dimensions", verdict.metrics))
-    return section
+    if not verdict.judges:
+        return ReportPart("Judges", notes=["Not measured."])
+    return ReportPart("Judges", [Table.of("judges", verdict.judges), Table.of("dimensions", verdict.metrics)], notes)
 
 
 def what_if(verdict: Verdict) -> ReportPart:
@@ -167,25 +152,26 @@ def what_if(verdict: Verdict) -> ReportPart:
 
     The table has a row for each `final_min` and a column for each `defeat_min`.
     """
-    section = ReportPart("What if")
-    if tried := verdict.what_if.thresholds:
-        agreed = {row.final_min: row.share for row in verdict.people.final_min} if verdict.people else {}
-        cells = {
-            (row.final_min, row.defeat_min): f"{row.refined:,} · {row.defeat:,}" + " ←" * row.current for row in tried
-        }
-        finals, lows = {row.final_min: row.final for row in tried}, sorted({row.defeat_min for row in tried})
-        by_people = any(high in agreed for high in finals)
-        columns = ["final from", "final", *(f"refined from {low:g}" for low in lows), *["people prefer it"] * by_people]
-        lines = []
-        for high in sorted(finals):
-            told = f"in {100 * agreed[high]:.0f} %" if high in agreed else "–"
-            found = (cells.get((high, low), "–") for low in lows)
-            lines.append([f"{high:g}", count(finals[high]), *found, *[told] * by_people])
-        section.tables.append(Table(columns, lines, right=range(len(columns))))
+    tried = verdict.what_if.thresholds
+    agreed = {row.final_min: row.share for row in verdict.people.final_min} if verdict.people else {}
+    finals, lows = {row.final_min: row.final for row in tried}, sorted({row.defeat_min for row in tried})
+    cells = {(row.final_min, row.defeat_min): f"{row.refined:,} · {row.defeat:,}" + " ←" * row.current for row in tried}
+    columns = ["final from", "final", *(f"refined from {low:g}" for low in lows)]
+    lines = {
+        high: [f"{high:g}", count(finals[high]), *(cells.get((high, low), "–") for low in lows)]
+        for high in sorted(finals)
+    }
+    if agreed.keys() & lines.keys():
+        columns.append("people prefer it")
+        for high, line in lines.items():
+            line.append(f"in {100 * agreed[high]:.0f} %" if high in agreed else "–")
+    margins = [
+        (f"{row.win_margin:g} points" + " ←" * row.current, Outside(row.decision)) for row in verdict.what_if.margins
+    ]
+    thresholds = Table(columns, [*lines.values()], right=range(len(columns)))
+    section = ReportPart("What if", [thresholds, Table(("win margin asked for", "decision"), margins)])
+    if tried:
         section.notes.append("A cell holds the refined and the defeat turns, by score alone: a leak moves a turn down.")
-    margins = verdict.what_if.margins
-    rows = [(f"{row.win_margin:g} points" + " ←" * row.current, Outside(row.decision)) for row in margins]
-    section.add(Table(("win margin asked for", "decision"), rows))
     if section.tables:
         section.notes.append(
             "← stands in the settings now. Change `[report]` or `[duel]` in chain.toml, then `validate.py --regate`"
@@ -195,17 +181,16 @@ def what_if(verdict: Verdict) -> ReportPart:
 
 
 def bias(verdict: Verdict) -> ReportPart:
-    lengths = verdict.length_bias
-    section = ReportPart("What should not matter")
-    section.notes.append(
+    lengths, attempts = verdict.length_bias, verdict.attempts
+    families = [row for row in verdict.family_bias if row.own not in {"", "neither"}]
+    notes = [
         f"Length: the longer reply won {share(lengths.longer_won)} of the decided turns; length and score"
         f" correlate at {signed(lengths.correlation)}."
-    )
-    section.add(Table.of("lengths", lengths.bins, verdict.opponent_name))
-    section.add(Table.of("families", [row for row in verdict.family_bias if row.own not in {"", "neither"}]))
-    if verdict.attempts is not None:
-        section.notes.append(f"Replies that tried to influence the judges: {verdict.attempts.turns:,}.")
-    return section
+    ]
+    if attempts is not None:
+        notes.append(f"Replies that tried to influence the judges: {attempts.turns:,}.")
+    tables = [Table.of("lengths", lengths.bins, verdict.opponent_name), Table.of("families", families)]
+    return ReportPart("What should not matter", tables, notes)
 
 
 def people_sections(people: People) -> list[ReportPart]:
@@ -215,33 +200,30 @@ def people_sections(people: People) -> list[ReportPart]:
         leads = ", ".join(f"{count(labels)} labels show a lead of {lead} score points" for lead, labels in needed)
         hint = f"Nobody has voted. `duel review` opens a blind page. With a chance of 80 %: {leads}."
         return [ReportPart("People", notes=[hint])]
-    corrected, compared = _people_corrected(people), ReportPart("People and the panel")
     leads = ", ".join(f"{count(labels)} for {lead}" for lead, labels in needed)
+    corrected = _people_corrected(people)
     corrected.notes.append(f"Labels that show a lead with a chance of 80 %, by score points: {leads}.")
-    parts = {"judge": people.by_judge, "dimension": people.by_metric, "bucket by score": people.by_bucket}
-    for name, rows in parts.items():
-        kinder = (NO_DATA if row.bias is None else f"{signed(row.bias, 1)} ± {plain(row.error, 1)}" for row in rows)
-        shown = [vars(row) | {"kinder": words} for row, words in zip(rows, kinder, strict=True)]
-        compared.add(Table.of("against", shown, name))
-    compared.add(Table.of("confusion", people.confusion))
-    compared.notes.append("Kinder: the panel's margin less people's, with its 95 % interval; over all judged turns.")
-    reasons = ("panel_reason", "people_reason")
-    differ = [vars(row) | {name: getattr(row, name) or "–" for name in reasons} for row in people.differ]
-    last = ReportPart("Where people and panel differ most")
-    last.add(Table.of("differences", differ))
-    found = [corrected, compared, _raters(people), _people_threshold(people), last]
+    compared = {"judge": people.by_judge, "dimension": people.by_metric, "bucket by score": people.by_bucket}
+    tables = [Table.of("against", rows, name) for name, rows in compared.items()]
+    kinder = "Kinder: the panel's margin less people's, with its 95 % interval; over all judged turns."
+    found = [
+        corrected,
+        ReportPart("People and the panel", [*tables, Table.of("confusion", people.confusion)], [kinder]),
+        _raters(people),
+        _people_threshold(people),
+        ReportPart("Where people and panel differ most", [Table.of("differences", people.differ)]),
+    ]
     return [section for section in found if section.tables]
 
 
 def _people_corrected(people: People) -> ReportPart:
-    kinder = f"{signed(people.bias, 1)} ± {plain(people.bias_error, 1)} points"
     decided = known("people_decision").get(people.decision, people.decision)
     rows = [
         ("margin by people", points(people.margin), "the panel on all turns, corrected by people on some"),
         ("lower bound", delta_points(people.lcb), decided),
         ("people alone", points(people.margin_alone), f"bound {delta_points(people.lcb_alone)}"),
         ("the panel alone", points(people.panel_margin), f"{plain(people.slope)} of it is used"),
-        ("the panel is kinder by", kinder, "than people; 95 % interval"),
+        ("the panel is kinder by", interval(people.bias, people.bias_error, " points"), "than people; 95 % interval"),
         ("labeled turns", count(people.labels), f"in {people.clusters:,} pull requests"),
         ("raters", count(people.raters), people.scope),
     ]
@@ -259,16 +241,10 @@ def _people_corrected(people: People) -> ReportPart:
 
 
 def _raters(people: People) -> ReportPart:
-    rows = []
-    for row in people.by_rater:
-        time = NO_DATA if row.median_seconds is None else f"{row.median_seconds:.0f} s"
-        again = f"{share(row.self_agreement)} of {row.repeats}" if row.repeats else NO_DATA
-        rows.append(vars(row) | {"time": time, "again": again})
-    section = ReportPart("Raters", [Table.of("raters", rows)])
-    if any(alpha is not None for alpha in people.agreement.values()):
-        alphas = [(name, plain(alpha)) for name, alpha in people.agreement.items()]
-        section.tables.append(Table(("people among themselves", "Krippendorff's alpha"), alphas, right=(1,)))
-    return section
+    alphas = [(name, plain(alpha)) for name, alpha in people.agreement.items()]
+    measured = any(alpha is not None for alpha in people.agreement.values())
+    agreement = Table(("people among themselves", "Krippendorff's alpha"), alphas * measured, right=(1,))
+    return ReportPart("Raters", [Table.of("raters", people.by_rater), agreement])
 
 
 def _people_threshold(people: People) -> ReportPart:
@@ -279,10 +255,8 @@ def _people_threshold(people: People) -> ReportPart:
             found = [f"{row.final_min:g}", count(row.labels), share(row.observed), share(row.lower), count(row.turns)]
         rows.append([f"{100 * row.share:.0f} %", *found])
     columns = ("people prefer the challenger in", "from a score of", "labels", "seen", "at least (95 %)", "turns")
-    section = ReportPart("What final_min would people choose")
-    section.add(Table(columns, rows, right=range(6)))
-    section.notes.append("Tested from the top down until a threshold fails; set it as `[report] final_min`.")
-    return section
+    note = "Tested from the top down until a threshold fails; set it as `[report] final_min`."
+    return ReportPart("What final_min would people choose", [Table(columns, rows, right=range(6))], [note])
 
 
 def say_verdict(verdict: Verdict, path: Path) -> None:

@@ -4,57 +4,46 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from duel.records import Verdict
-from duel.reporting.tally import SourceCounts, ratio
-from duel.reporting.wording import NO_DATA, Outside, ReportPart, Table, count, dollars, known, prose, share, signed
+from duel.reporting.tally import MEASURES, SourceCounts, ratio
+from duel.reporting.wording import Outside, ReportPart, Table, count, dollars, known, prose, share, signed
 
 # Rows of a table by repository or license; the rest is summed in one row, and index.html filters by any of them.
 GROUP_ROWS = 20
 
 
 def buckets(summary: dict[str, Any]) -> ReportPart:
-    section = ReportPart("Where the turns went", [Table.of("buckets", summary["buckets"])])
-    turns, auditor = summary["turns"], summary["auditor"]
-    if turns["leaking"] is None:
-        section.notes.append("Leaks: not checked. `duel audit` looks for what only the hidden pull request shows.")
-    else:
-        section.notes.append(
+    turns, auditors = summary["turns"], [summary["auditor"]] * bool(summary["auditor"].get("model"))
+    leaks = "Leaks: not checked. `duel audit` looks for what only the hidden pull request shows."
+    if turns["leaking"] is not None:
+        leaks = (
             f"Leaks: {count(turns['leaking'])} of {count(turns['audited'])} judged and checked turns tell what"
             " only the hidden pull request shows; such a turn cannot be final while `[audit] enforce` is on."
         )
-    caption = "The auditor: a turn that claims what follows from no line of the conversation is placed like a leak"
-    section.add(Table.of("auditor", [auditor] * bool(auditor.get("model")), caption=caption))
-    caption = "Left out, by stage and reason; each item is a line of report/dropped.jsonl"
-    section.add(Table.of("left_out", summary["left_out"], caption=caption))
-    return section
+    rows = {"buckets": summary["buckets"], "auditor": auditors, "left_out": summary["left_out"]}
+    return ReportPart("Where the turns went", [Table.of(name, found) for name, found in rows.items()], [leaks])
 
 
 def yields(counts: Mapping[str, SourceCounts]) -> ReportPart:
     """What each source took for a turn that it brought into `final/`: calls, dollars, minutes of the models' time."""
-    section = ReportPart("What a kept turn costs")
-    measures = ("calls", "dollars", "minutes")
     rows = [
-        {"source": name, **vars(one), **{what: one.told(what) for what in measures}} for name, one in counts.items()
+        {"source": name, **vars(one), **{what: one.told(what) for what in MEASURES}} for name, one in counts.items()
     ]
-    section.add(Table.of("yields", rows))
-    if rows:
-        section.notes.append(
-            "All replies in the ledger, those for turns that were lost as well. Minutes: a model's working time, one"
-            " call after another."
-        )
-    return section
+    note = (
+        "All replies in the ledger, those for turns that were lost as well. Minutes: a model's working time, one"
+        " call after another."
+    )
+    return ReportPart("What a kept turn costs", [Table.of("yields", rows)], [note] * bool(rows))
 
 
 def execution(found: Mapping[str, Any]) -> ReportPart:
-    section = ReportPart("What the commands did")
+    title, unseen = "What the commands did", "Judges saw no output of any command."
     if found["why_not"]:
-        section.notes.append(f"Nothing could be run: {prose(found['why_not'])}. Judges saw no output of any command.")
-        return section
+        return ReportPart(title, notes=[f"Nothing could be run: {prose(found['why_not'])}. {unseen}"])
     if not found["evidence"] and not found["without"]:
         told = "`[execute] backend` says where, and docs/execution.md how."
         if found["executor"]:
             told = "Commands were run, but these votes were cast without: rerun validate.py."
-        section.notes.append(f"Judges saw no output of any command. {told}")
-        return section
+        return ReportPart(title, notes=[f"{unseen} {told}"])
     why, judged = known("no_evidence"), sum(found["turns"].values())
     counted = [
         ("judges saw what both commands did", found["evidence"]),
@@ -67,47 +56,23 @@ def execution(found: Mapping[str, Any]) -> ReportPart:
         {"judges": name, **{of: found[of][key] for of in ("turns", "agreement", "flip_rate")}}
         for name, key in (("with evidence", "with"), ("without", "without"))
     ]
-    section.tables += [Table.of("evidence", rows), Table.of("agreement", panels)]
-    if found["executor"]:
-        section.notes.append(f"Run with {prose(found['executor'])}.")
-    return section
+    run_with = f"Run with {prose(found['executor'])}." if found["executor"] else ""
+    return ReportPart(title, [Table.of("evidence", rows), Table.of("agreement", panels)], [run_with])
 
 
 def refining(rounds: Sequence[Mapping[str, Any]]) -> ReportPart:
     """What refining brought: by round, promoted by whom, against their own parents, and the control arm."""
-    section = ReportPart("Refining")
-    if not rounds:
-        return section
-
-    def with_error(found: Mapping[str, Any], scale: float, unit: str) -> str:
-        if found["mean"] is None:
-            return NO_DATA
-        error = "" if found["error"] is None else f" ± {scale * found['error']:.1f}"
-        return f"{scale * found['mean']:.1f}{error}{unit}"
-
-    shown = {
-        "held_out": ("by_held_out", 100, " %"),
-        "unchanged": ("control", 100, " %"),
-        "parent": ("against_parent", 1, ""),
-    }
-    rows = [
-        {**row, **{name: with_error(row[key], scale, unit) for name, (key, scale, unit) in shown.items()}}
-        for row in rounds
-    ]
-    caption = "Promoted: at least `final_min` against the opponent. 50 against its own parent: no better. ±: 95 %"
-    section.tables.append(Table.of("refining", rows, caption=caption))
     refused = [
         {"round": row["round"], "reason": reason, "rewrites": number}
         for row in rounds
         for reason, number in row["refused"].items()
     ]
-    section.add(Table.of("rewrites", refused))
-    section.notes += [told(row) for row in rounds]
-    section.notes.append(
+    last = (
         "Coaches are the judges whose reasons the writer was given: their own share shows how well it pleases them, and"
         " decides nothing. The verdict above is on the first challengers alone."
     )
-    return section
+    tables = [Table.of("refining", rounds), Table.of("rewrites", refused)]
+    return ReportPart("Refining", tables, [*map(told, rounds), *[last] * bool(rounds)])
 
 
 def told(row: Mapping[str, Any]) -> str:
@@ -137,29 +102,24 @@ def groups(summary: dict[str, Any]) -> list[ReportPart]:
             total = {key: sum(row[key] for row in more) for key in ("turns", "parsed", "final", "refined", "defeat")}
             weighted = sum((row["score"] or 0.0) * row["parsed"] for row in more)
             rows.append({**total, "name": f"{len(more):,} more", "score": ratio(weighted, total["parsed"])})
-        found.append(ReportPart(title))
-        found[-1].add(Table.of("groups", rows, column))
+        found.append(ReportPart(title, [Table.of("groups", rows, column)]))
     return found
 
 
 def made_of(verdict: Verdict, summary: dict[str, Any]) -> ReportPart:
-    section = ReportPart("Calls, cost and sources")
-    if summary["costs"]:
-        section.tables.append(Table.of("costs", summary["costs"]))
-        section.notes.append(
-            "Writers: the replies that were kept. Judges: every reply, as the verdict counts them."
-            " `duel calls` lists every call, retries included."
-        )
-    section.notes.append(f"Judging: {count(verdict.calls)} calls, {dollars(verdict.cost)}.")
-    asked = verdict.asked
-    if asked and asked.strategy == "screen":
-        section.notes.append(
-            f"The screen saved {share(asked.saved_share)} of the votes; {asked.stopped:,} turns stopped after"
-            " their first one and are in no bucket."
+    writers = (
+        "Writers: the replies that were kept. Judges: every reply, as the verdict counts them."
+        " `duel calls` lists every call, retries included."
+    )
+    notes = [writers * bool(summary["costs"]), f"Judging: {count(verdict.calls)} calls, {dollars(verdict.cost)}."]
+    if verdict.asked and verdict.asked.strategy == "screen":
+        notes.append(
+            f"The screen saved {share(verdict.asked.saved_share)} of the votes; {verdict.asked.stopped:,} turns stopped"
+            " after their first one and are in no bucket."
         )
     sampled = [(Outside(key), Outside(value)) for key, value in _flat(summary["sampling"])]
-    section.add(Table(("sampling", "value"), sampled[:40], caption="From report/sampling.json"))
-    return section
+    sampling = Table(("sampling", "value"), sampled[:40], caption="From report/sampling.json")
+    return ReportPart("Calls, cost and sources", [Table.of("costs", summary["costs"]), sampling], notes)
 
 
 def _flat(values: dict[str, Any]) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ from duel.workspace import BUCKETS, Workspace
 SCORE_BIN = 5
 SCORE_BINS = 100 // SCORE_BIN
 LENGTH_BINS = 10
+MEASURES = ("calls", "dollars", "minutes")  # of what a kept turn costs
 GROUPINGS = ("style", "repo", "position", "license")
 SEEN = ("shown", "same")
 # Stages that leave turns out, in the order of a run; what others name (no evidence, a refused rewrite) goes on.

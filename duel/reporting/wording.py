@@ -103,10 +103,23 @@ class Outside(str):
     __slots__ = ()
 
 
+def estimate(found: Mapping[str, Any], scale: float = 1, unit: str = "") -> str:
+    """The `mean` of an estimate with its `error`, where it has one."""
+    error = "" if found["error"] is None else f" ± {scale * found['error']:.1f}"
+    return NO_DATA if found["mean"] is None else f"{scale * found['mean']:.1f}{error}{unit}"
+
+
+def interval(middle: float | None, error: float | None, unit: str = "") -> str:
+    return NO_DATA if middle is None else f"{signed(middle, 1)} ± {plain(error, 1)}{unit}"
+
+
 # How a table's cell is told, by its unit in `page/tables.toml`; "words" and "figure" are told already.
-UNITS: dict[str, Callable[[Any], str]] = dict.fromkeys(("words", "figure"), lambda cell: cell)
+UNITS: dict[str, Callable[..., str]] = dict.fromkeys(("words", "figure"), lambda cell: cell)
 UNITS |= {"text": Outside, "dollars": dollars, "count": count, "score": score, "share": share, "points": points}
-UNITS |= {"delta_points": delta_points, "signed": signed, "plain": plain}
+UNITS |= {"delta_points": delta_points, "signed": signed, "plain": plain, "interval": interval, "estimate": estimate}
+UNITS |= {"estimated_share": lambda found: estimate(found, 100, " %"), "seconds": _figure("{:.0f} s")}
+UNITS |= {"decimals": lambda value: plain(value, 4), "reason": lambda text: Outside(text or "–")}
+UNITS |= {"share_of": lambda part, of: f"{share(part)} of {of}" if of else NO_DATA}
 
 
 @dataclass
@@ -119,32 +132,37 @@ class Table:
     caption: str = ""
 
     @classmethod
-    def of(cls, name: str, records: Iterable[Any], about: str = "", caption: str = "") -> Table:
+    def of(cls, name: str, records: Iterable[Any], about: str = "") -> Table:
         """A row for each record or mapping, as `page/tables.toml` has the table `name`."""
-        heads = [(head.format(about), *told.split()) for head, told in _named("tables")[name].items()]
+        heads = {head.format(about): told.split() for head, told in _named("tables")[name].items()}
         rows = []
         for record in records:
             fields = record if isinstance(record, Mapping) else vars(record)
-            rows.append([UNITS[unit](fields[key]) for _, unit, key in heads])
-        right = [place for place, (_, unit, _) in enumerate(heads) if unit not in ("text", "words")]
-        return cls([head for head, *_ in heads], rows, right, caption)
+            rows.append([UNITS[unit](*(fields[key] for key in keys)) for unit, *keys in heads.values()])
+        right = [place for place, (unit, *_) in enumerate(heads.values()) if unit not in ("text", "reason", "words")]
+        return cls([*heads], rows, right, known("captions").get(name, ""))
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON for the page; a cell from outside becomes a list of one, to be set in monospace."""
+        rows = [[[cell] if isinstance(cell, Outside) else cell for cell in row] for row in self.rows]
+        return vars(self) | {"rows": rows, "right": list(self.right)}
 
 
 @dataclass
 class ReportPart:
-    """A heading, its tables, and what is to be said below them (our own sentences; `code` in backticks)."""
+    """A heading, its tables, and what is to be said below them (our own sentences; `code` in backticks).
+
+    A table without rows and an empty note are left out.
+    """
 
     title: str
     tables: list[Table] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, table: Table) -> None:
-        self.tables += [table] * bool(table.rows)
+    def __post_init__(self) -> None:
+        self.tables = [table for table in self.tables if table.rows]
+        self.notes = [note for note in self.notes if note]
 
     def plain(self) -> dict[str, Any]:
-        """The section as JSON for the page; a cell from outside becomes a list of one, to be set in monospace."""
-        tables = []
-        for table in self.tables:
-            rows = [[[cell] if isinstance(cell, Outside) else cell for cell in row] for row in table.rows]
-            tables.append(vars(table) | {"rows": rows, "right": list(table.right)})
-        return {"title": self.title, "tables": tables, "notes": self.notes}
+        """The section as JSON for the page."""
+        return vars(self) | {"tables": [table.plain() for table in self.tables]}
