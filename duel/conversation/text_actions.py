@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -33,12 +34,9 @@ class TextDialect(NamedTuple):
 def spoken(replies: Iterable[str]) -> str:
     """The dialect in which most replies act; "" where none does."""
     texts = [without_thinking(reply)[0] for reply in replies]
-    counts = {}
-    for name, dialect in DIALECTS.items():
-        found = [reply for said in texts if (reply := dialect.find(said, 0))]
-        counts[name] = sum(bool(reply.calls or reply.verbatim) for reply in found)
-    best = max(counts, key=counts.__getitem__)
-    return best if counts[best] else ""
+    found = ((name, dialect.find(said, 0)) for name, dialect in DIALECTS.items() for said in texts)
+    acts = Counter(name for name, reply in found if reply and (reply.calls or reply.verbatim))
+    return max(DIALECTS, key=acts.__getitem__) if acts else ""
 
 
 def without_thinking(content: str) -> tuple[str, str]:

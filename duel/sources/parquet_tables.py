@@ -290,29 +290,28 @@ def in_plain_words(where: str, revision: str) -> Iterator[None]:
     from huggingface_hub import errors
 
     unreachable = (errors.LocalEntryNotFoundError, ConnectionError, TimeoutError)
-    value: object = None
+    told: tuple[str, object, str]
     try:
         yield
     except Exception as error:
         match error:
             case errors.GatedRepoError():
-                what, hint = "the dataset is gated", "ask for access on its page, set HF_TOKEN"
+                told = "the dataset is gated", None, "ask for access on its page, set HF_TOKEN"
             case errors.RevisionNotFoundError():
-                what, hint, value = "the dataset has no such revision", "", revision
+                told = "the dataset has no such revision", revision, ""
             case errors.RepositoryNotFoundError() | errors.HFValidationError():
                 what = "neither a local path nor a dataset on the Hub that can be read"
-                hint = "check the spelling; a private dataset needs HF_TOKEN"
+                told = what, None, "check the spelling; a private dataset needs HF_TOKEN"
             case errors.OfflineModeIsEnabled():
-                what = "the Hub is switched off by HF_HUB_OFFLINE"
-                hint = "unset it, or name local files"
+                told = "the Hub is switched off by HF_HUB_OFFLINE", None, "unset it, or name local files"
             case errors.HfHubHTTPError():
-                what, hint = f"the Hub answered {getattr(error.response, 'status_code', '?')}", ""
-                value = error.server_message
+                told = f"the Hub answered {getattr(error.response, 'status_code', '?')}", error.server_message, ""
             case OSError() if not isinstance(error, unreachable):
                 raise cannot_write(Path(error.filename or "the Hub's cache"), error) from None
             case _ if isinstance(error, unreachable) or type(error).__module__.split(".")[0] in _HTTP:
-                what, value = "the Hub cannot be reached", error
                 hint = "run it again: what was downloaded is kept; or name local files"
+                told = "the Hub cannot be reached", error, hint
             case _:
                 raise
+        what, value, hint = told
         raise SourceError(what, where=where, value=value, hint=hint) from None

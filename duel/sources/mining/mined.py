@@ -9,10 +9,10 @@ import getpass
 import hashlib
 import re
 from collections import Counter
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -267,7 +267,7 @@ def pull_row(row: dict[str, Any], found: MinedSession, commit: OwnCommit) -> dic
     }
 
 
-class RowWriter:
+class RowWriter(AbstractContextManager["RowWriter"]):
     """Writes rows to a parquet file that appears, whole, when the body of `with` ends well and rows were written."""
 
     def __init__(self, path: Path) -> None:
@@ -275,9 +275,6 @@ class RowWriter:
         self._part = path.with_name(f".{path.name}.part")
         self._waiting, self._bytes = list[dict[str, Any]](), 0
         self._file: Any = None
-
-    def __enter__(self) -> Self:
-        return self
 
     def add(self, row: dict[str, Any]) -> None:
         self._waiting.append(row)

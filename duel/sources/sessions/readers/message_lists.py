@@ -1,6 +1,7 @@
 """Records that are a list of chat messages or become one: rows of sets, mini-swe-agent `.traj.json`, SWE-agent `.traj`,
 ATIF (Harbor RFC 0001), tables with a row a turn, OpenAssistant, CodeContests, documented functions."""
 
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
@@ -133,18 +134,14 @@ def _turn(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _oasst(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """Message trees, as trees or a message a row: the branch that people ranked best, to what was deleted or failed."""
     for tree, rows in groupby(log.values(), lambda row: text(row, "message_tree_id", "message_id")):
-        listed = list(rows)
-        node, branch = _root(listed[0]), dict[str, tuple[str, str]]()
-        if not node:
-            nodes: dict[str, dict[str, Any]] = {text(row, "message_id"): {**row, "replies": []} for row in listed}
-            for one in nodes.values():
-                if (parent := nodes.get(text(one, "parent_id"))) and parent is not one:
-                    parent["replies"].append(one)
-            node = next((one for one in nodes.values() if not text(one, "parent_id")), {})
+        listed, below = list(rows), defaultdict[str, list[dict[str, Any]]](list)
+        for row in listed:
+            below[text(row, "parent_id")].append(row)
+        node, branch = _root(listed[0]) or next(iter(below[""]), {}), dict[str, tuple[str, str]]()
         while node and text(node, "message_id") not in branch:
             role = "user" if text(node, "role") == "prompter" else "assistant"
             branch[text(node, "message_id")] = role, text(node, "text")
-            replies = tables(node.get("replies"))
+            replies = tables(node.get("replies")) or below[text(node, "message_id")]
             fit = [r for r in replies if not r.get("deleted") and r.get("review_result") is not False]
             node = min(fit, key=lambda r: (r.get("rank") is None, r.get("rank") or 0), default={})
         yield chat("oasst", tree, branch.values())
