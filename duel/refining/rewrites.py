@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -152,16 +152,13 @@ def contest(kind: Kind, number: int) -> Contest:
 
 def _pair(kind: Kind, number: int, item: str, answer: Answer, settings: Settings) -> JudgedPair | None:
     rewrite = next((one for one in of_answer(answer) if one.round == number), None)
-    if rewrite is None:
+    observed = settings.judge.observed
+    if rewrite is None or (kind != "control" and refused(rewrite, answer, settings)):
         return None
-    mode, observed = settings.duel.mode, settings.judge.observed
-    if kind == "control":
-        return rubric.pair_of(item, answer.with_challenger(rewrite.parent), mode, observed)
-    if refused(rewrite, answer, settings):
-        return None
-    if kind != "parent":
-        return rubric.pair_of(item, answer.with_challenger(rewrite.candidate), mode, observed)
     parent, child = rewrite.parent, rewrite.candidate
+    if kind != "parent":
+        shown = answer.with_challenger(parent if kind == "control" else child)
+        return rubric.pair_of(item, shown, settings.duel.mode, observed)
     pair = JudgedPair(item, answer.messages, answer.text_of(parent), child.text, (parent.id, child.id))
     if pair.opponent.strip() == pair.challenger.strip():
         return None  # a draw, whoever is asked
@@ -209,14 +206,13 @@ class RefiningPanels:
         trials = []
         for rewrite in of_answer(answer):
             found = {kind: self.score(path, answer, kind, rewrite.round) for kind in KINDS}
-            parent, control = (score.score if (score := found[kind]) else None for kind in ("parent", "control"))
-            if reason := refused(rewrite, answer, self.stage.settings):
-                trials.append(replace(rewrite, refused=reason, control=control))
-                continue
-            same = answer.text_of(rewrite.parent).strip() == rewrite.candidate.text.strip()
-            coach, against = found["coach"], 50.0 if same else parent
-            told = replace(rewrite, coach=coach, held_out=found["king"], against_parent=against, control=control)
-            trials.append(told)
+            given = {kind: score.score if score else None for kind, score in found.items()}
+            trial = replace(rewrite, control=given["control"], refused=refused(rewrite, answer, self.stage.settings))
+            if not trial.refused:
+                same = answer.text_of(trial.parent).strip() == trial.candidate.text.strip()
+                against = 50.0 if same else given["parent"]
+                trial = replace(trial, coach=found["coach"], held_out=found["king"], against_parent=against)
+            trials.append(trial)
         return trials
 
     def jobs(self, rounds: Mapping[Path, int]) -> Iterator[OpenPair]:
@@ -257,10 +253,9 @@ class RefineRounds:
             judged = [(label, trial) for label, trial in decided if not trial.refused]
             coached = [trial for _, trial in trials if trial.refused or trial.coach is not None]
             by_coaches = sum(bool(trial.coach and (trial.coach.score or 0.0) >= least) for trial in coached)
-            new = estimate([(label, float((trial.points or 0.0) >= least)) for label, trial in decided])
-            control = [(label, float(trial.control >= least)) for label, trial in trials if trial.control is not None]
-            unchanged = estimate(control)
-            parent = estimate([(label, trial.against_parent or 0.0) for label, trial in judged])
+            new = estimate((label, float((trial.points or 0.0) >= least)) for label, trial in decided)
+            unchanged = estimate((label, float(t.control >= least)) for label, t in trials if t.control is not None)
+            parent = estimate((label, trial.against_parent or 0.0) for label, trial in judged)
             errors = (new["error"], unchanged["error"])
             rows.append(
                 {
@@ -282,21 +277,20 @@ class RefineRounds:
         return rows
 
 
-def estimate(values: Sequence[tuple[str, float]]) -> dict[str, Any]:
+def estimate(values: Iterable[tuple[str, float]]) -> dict[str, Any]:
     """{turns, clusters, mean, error} of (pull request, value): a 95 % interval, robust to turns that share one.
 
     `error` is half its width (Liang & Zeger 1986, Student's t), null under `LEAST` pull requests.
     """
     from duel.judging.statistics import Clusters, student_quantile
 
-    if not values:
+    labels, numbers = [*zip(*values, strict=True)] or ((), ())
+    if not labels:
         return {"turns": 0, "clusters": 0, "mean": None, "error": None}
-    labels, numbers = zip(*values, strict=True)
-    clusters = Clusters.of(numbers, labels)
-    enough = clusters.count >= LEAST
-    reach = student_quantile((1 + CONFIDENCE) / 2, clusters.count - 1) if enough else 0.0
-    error = reach * float(clusters.errors()[0]) if enough else None
-    return {"turns": len(values), "clusters": clusters.count, "mean": float(clusters.means()[0]), "error": error}
+    clusters, error = Clusters.of(numbers, labels), None
+    if clusters.count >= LEAST:
+        error = student_quantile((1 + CONFIDENCE) / 2, clusters.count - 1) * float(clusters.errors()[0])
+    return {"turns": len(labels), "clusters": clusters.count, "mean": float(clusters.means()[0]), "error": error}
 
 
 def looks_of_rounds(workspace: Workspace, settings: Settings) -> list[dict[str, Any]]:
@@ -307,10 +301,8 @@ def looks_of_rounds(workspace: Workspace, settings: Settings) -> list[dict[str, 
     for path, answer in workspace.read_all([path for path in paths if path], Answer, damage):
         found.add(answer.instance_id, panels.trials(path, answer))
     rows = []
-    for row in found.summary():
+    for row in (row for row in found.summary() if row["helped"] is not None):
         trials, parent = [trial for _, trial in found.rounds[row["round"]]], row["against_parent"]
-        if row["helped"] is None:
-            continue
         models = sorted({trial.candidate.made.model for trial in trials if trial.candidate.made})
         rows.append(
             {

@@ -113,15 +113,16 @@ def page_colours(names: Mapping[str, str] | None = None) -> str:
 
 
 def draw(verdict: Verdict, tally: Tally, settings: Settings, costs: Mapping[str, SourceCounts]) -> dict[str, Drawing]:
-    charts = {"score": scores(tally, settings), "margin": margin(verdict), "clusters": clusters(verdict, tally)}
-    charts |= {"metrics": metrics(verdict), "order": order(verdict), "length": length(tally), "yield": yields(costs)}
+    """Each chart for which there is data, by its name."""
+    charts = {"score": scores(tally, settings) if any(tally.histogram) else None, "margin": margin(verdict)}
+    charts["clusters"] = clusters(verdict, tally) if tally.clusters else None
+    charts |= {"metrics": metrics(verdict), "order": order(verdict)}
+    charts |= {"length": length(tally) if tally.score_by_length else None, "yield": yields(costs)}
     return {name: chart for name, chart in charts.items() if chart is not None}
 
 
-def scores(tally: Tally, settings: Settings) -> Drawing | None:
+def scores(tally: Tally, settings: Settings) -> Drawing:
     highest = max(sum(bar.values()) for bar in tally.histogram)
-    if not highest:
-        return None
     chart = Drawing("Scores of the turns", "how many turns have which score", WIDTH, 238)
     left, right, top, ground = 34, WIDTH - 6, 48, 198  # the thresholds stand below the legend
     even = (m * 10.0 ** math.floor(math.log10(highest)) for m in (1, 2, 4, 6, 8, 10))
@@ -190,10 +191,8 @@ def margin(verdict: Verdict) -> Drawing | None:
     return chart
 
 
-def clusters(verdict: Verdict, tally: Tally) -> Drawing | None:
+def clusters(verdict: Verdict, tally: Tally) -> Drawing:
     """One dot for each pull request at its mean margin: what the bound resamples."""
-    if not tally.clusters:
-        return None
     values = {instance: 200 * (mean(deltas) or 0.0) for instance, deltas in tally.clusters.items()}
     reach = min(20 * math.ceil(max(map(abs, values.values())) / 20 + 1e-9), 100)
     chart = Drawing("Pull requests by their margin", f"{len(values)} pull requests", WIDTH, 214)
@@ -268,10 +267,8 @@ def order(verdict: Verdict) -> Drawing | None:
     return chart
 
 
-def length(tally: Tally) -> Drawing | None:
+def length(tally: Tally) -> Drawing:
     """Score against length difference: how many turns lie where, and the mean score of each length bin."""
-    if not tally.score_by_length:
-        return None
     most = max(tally.score_by_length.values())
     chart = Drawing("Score against length difference", "how many turns, and their mean score", WIDTH, 234)
     left, right, top, ground = 34, WIDTH - 6, 8, 182

@@ -215,7 +215,6 @@ class Details:
         row = f"row {source.row}" if source.row >= 0 else ""
         where = (source.dataset, source.revision[:12], source.file, row, source.exit_status)
         spent = sum(min(len(getattr(answer, side)), each) for side in SIDES)
-        seen = {side: one.observed for side in SIDES if (one := answer.chosen(side)) and one.observed}
         return {
             "replies": replies,
             "models": {side: made.model for side in SIDES if (made := answer.made(side))},
@@ -228,8 +227,7 @@ class Details:
                     shorten(f"{why.outcome} to {why.to}".removesuffix(" to "), 60),
                     cut(one.text, self._limit // 30),
                 ]
-                for one in [one for one in answer.candidates if one.selection and not one.chosen][:6]
-                if (why := one.selection)
+                for one, why in [(c, c.selection) for c in answer.candidates if c.selection and not c.chosen][:6]
             ],
             "leaks": findings(answer, replies["challenger"]),
             "protocol": [shorten(f"{problem.rule} {problem.detail}".strip(), 200) for problem in problems[:20]],
@@ -259,7 +257,8 @@ class Details:
                     "exit": one.exit,
                     "why_not": "" if one.ran else shorten(one.why_not or "not said", 200),
                 }
-                for side, one in seen.items()
+                for side in SIDES
+                if (chosen := answer.chosen(side)) and (one := chosen.observed)
             },
             "source": shorten(" · ".join(part for part in where if part), 300),
             "history": self._history(answer, self._limit // 2 - spent),
@@ -282,21 +281,18 @@ class Details:
 
 def findings(answer: Answer, shown: Text) -> list[dict[str, Any]]:
     """The leak findings, each with the stretch of the shown challenger that it marks, in UTF-16 units."""
-    rows = []
     audit = answer.audit("challenger")
-    for leak in audit.leaks[:50] if audit else ():
-        source = leak.pr_place
-        rows.append(
-            {
-                "kind": shorten(leak.kind, 40),
-                "value": shorten(leak.value, 300),
-                "source": shorten(" ".join(str(source.get(key) or "") for key in ("part", "path")), 200).strip(),
-                "line": source.get("line") if isinstance(source.get("line"), int) else None,
-                "weight": leak.weight,
-                "mark": _mark(answer.challenger, leak, shown),
-            }
-        )
-    return rows
+    return [
+        {
+            "kind": shorten(leak.kind, 40),
+            "value": shorten(leak.value, 300),
+            "source": shorten(" ".join(str(leak.pr_place.get(key) or "") for key in ("part", "path")), 200).strip(),
+            "line": line if isinstance(line := leak.pr_place.get("line"), int) else None,
+            "weight": leak.weight,
+            "mark": _mark(answer.challenger, leak, shown),
+        }
+        for leak in (audit.leaks[:50] if audit else ())
+    ]
 
 
 def _mark(reply: str, leak: Leak, shown: Text) -> list[int] | None:

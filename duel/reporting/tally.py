@@ -52,25 +52,24 @@ class Executed:
     """The judged turns by what is known of their commands, and how far judges agree with and without it."""
 
     kinds: Counter[str] = field(default_factory=Counter)
-    counted: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(what, "with" or "without" evidence): turns, pairs of judges that agreed of all, judges that flipped of all."""
+    counted: dict[str, Counter[str]] = field(default_factory=lambda: {"with": Counter(), "without": Counter()})
+    """Evidence -> turns, pairs of judges that agreed of all, judges that flipped of all."""
 
     def add(self, evidence: str, agreement: dict[str, int]) -> None:
         self.kinds[evidence] += 1
-        for what, number in agreement.items():
-            self.counted[what, "with" if evidence in SEEN else "without"] += number
+        self.counted["with" if evidence in SEEN else "without"].update(agreement)
 
     def summary(self, run: dict[str, Any]) -> dict[str, Any]:
         """As plain data; `run` is report/execute.json."""
-        counted, kinds = self.counted, ("with", "without")
+        kinds, counted = self.kinds, self.counted.items()
         return {
-            "evidence": sum(self.kinds[kind] for kind in SEEN),
-            "same": self.kinds["same"],
-            "without": {kind: count for kind, count in sorted(self.kinds.items()) if kind and kind not in SEEN},
+            "evidence": sum(kinds[kind] for kind in SEEN),
+            "same": kinds["same"],
+            "without": {kind: count for kind, count in sorted(kinds.items()) if kind and kind not in SEEN},
             **{name: str(run.get(name, "")) for name in ("executor", "why_not")},
-            "agreement": {kind: ratio(counted["agreed", kind], counted["pairs", kind]) for kind in kinds},
-            "flip_rate": {kind: ratio(counted["flipped", kind], counted["asked", kind]) for kind in kinds},
-            "turns": {kind: counted["turns", kind] for kind in kinds},
+            "agreement": {kind: ratio(told["agreed"], told["pairs"]) for kind, told in counted},
+            "flip_rate": {kind: ratio(told["flipped"], told["asked"]) for kind, told in counted},
+            "turns": {kind: told["turns"] for kind, told in counted},
         }
 
 
@@ -97,10 +96,8 @@ class SourceCounts:
 
 @dataclass
 class Tally:
-    turns: int = 0
     buckets: Counter[str] = field(default_factory=Counter)  # "" holds the turns that go nowhere
-    leaking: int = 0
-    audited: int = 0
+    leaking: Counter[bool | None] = field(default_factory=Counter)  # None: not checked
     flipped: int = 0
     groups: dict[str, dict[str, Group]] = field(default_factory=lambda: {name: {} for name in GROUPINGS})
     clusters: dict[str, list[float]] = field(default_factory=dict)  # instance id -> the deltas of its parsed turns
@@ -109,18 +106,16 @@ class Tally:
     score_by_length: Counter[tuple[int, int]] = field(default_factory=Counter)
     """(bin of the length difference, bin of the score) -> turns."""
     length_scores: list[list[float]] = field(default_factory=lambda: [[] for _ in range(LENGTH_BINS)])
-    writer_tokens: dict[str, dict[str, Counter[str]]] = field(default_factory=dict)
-    """Side -> model -> prompt and completion tokens, and the replies they were for."""
+    writer_tokens: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    """(side, model) -> prompt and completion tokens, and the replies they were for."""
     executed: Executed = field(default_factory=Executed)
     sources: dict[str, str] = field(default_factory=dict)  # file -> how its first challenger came about
     kept: Counter[str] = field(default_factory=Counter)  # source -> turns in `final/`
 
     def add(self, turn: ListedTurn) -> None:
         bucket = turn.bucket or ""
-        self.turns += 1
         self.buckets[bucket] += 1
-        self.leaking += turn.leaking is True
-        self.audited += turn.leaking is not None
+        self.leaking[turn.leaking] += 1
         self.flipped += turn.flips > 0
         for name in GROUPINGS:
             group = self.groups[name].setdefault(str(getattr(turn, name) or ""), Group())
@@ -128,8 +123,7 @@ class Tally:
             if turn.score is not None:
                 group.scores.append(turn.score)
         for side, (model, tokens) in turn.written.items():
-            counted = self.writer_tokens.setdefault(side, {}).setdefault(model or "unknown", Counter())
-            counted.update(tokens, replies=1)
+            self.writer_tokens.setdefault((side, model or "unknown"), Counter()).update(tokens, replies=1)
         self.executed.add(turn.evidence, turn.agreement)
         self.sources[turn.file] = turn.source
         if turn.bucket == "final":
@@ -170,7 +164,10 @@ class Tally:
         What the other stages left in report/ is read there.
         """
         final_min, defeat_min = settings.report.final_min, settings.report.defeat_min
-        promoted, leaking = any(row["promoted"] for row in rounds), self.leaking if self.audited else None
+        held, promoted = self.buckets, any(row["promoted"] for row in rounds)
+        turns = held.total()
+        audited = turns - self.leaking[None]
+        leaking = self.leaking[True] if audited else None
         rules = {
             "final": f"score ≥ {final_min:g}" + ", or promoted by refining" * promoted,
             "refined": f"{defeat_min:g} ≤ score < {final_min:g}",
@@ -187,20 +184,12 @@ class Tally:
             "opponent": verdict.opponent_name,
             "verdict": verdict.model_dump(mode="json", exclude={"format"}),
             "buckets": [
-                {"bucket": name or "none", "rule": rule, "turns": turns, "share": ratio(turns, self.turns)}
+                {"bucket": name or "none", "rule": rule, "turns": held[name], "share": ratio(held[name], turns)}
                 for name, rule in rules.items()
-                for turns in [self.buckets[name]]
             ],
             "left_out": left_out(workspace.dropped()),
-            "turns": {"judged": self.turns, "audited": self.audited, "leaking": leaking, "flipped": self.flipped},
-            "groups": {
-                name: [
-                    {"name": key, "turns": one.buckets.total(), "parsed": len(one.scores), "score": mean(one.scores)}
-                    | {bucket: one.buckets[bucket] for bucket in BUCKETS}
-                    for key, one in sorted(groups.items(), key=lambda item: (-item[1].buckets.total(), item[0]))
-                ]
-                for name, groups in self.groups.items()
-            },
+            "turns": {"judged": turns, "audited": audited, "leaking": leaking, "flipped": self.flipped},
+            "groups": {name: _largest_first(groups) for name, groups in self.groups.items()},
             "judge_metrics": {judge.judge: judge.by_metric for judge in verdict.judges},
             "execution": self.executed.summary(recorded(workspace, "execute.json")),
             "refining": rounds,
@@ -213,14 +202,23 @@ class Tally:
     def _costs(self, verdict: Verdict, settings: Settings) -> list[dict[str, Any]]:
         """Calls, tokens and dollars: each writer's accepted replies, then each judge's calls."""
         rows: list[tuple[Any, ...]] = []
-        for side, models in sorted(self.writer_tokens.items(), key=lambda item: (item[0] != "king", item[0])):
-            for model, tokens in sorted(models.items()):
-                price = prices.price_of(model, settings, offline=model.startswith(OFFLINE))
-                prompt, completion = tokens["prompt_tokens"], tokens["completion_tokens"]
-                rows.append((side, model, tokens["replies"], prompt, completion, prices.cost(price, tokens)))
+        kings_first = sorted(self.writer_tokens.items(), key=lambda item: (item[0][0] != "king", item[0]))
+        for (side, model), tokens in kings_first:
+            price = prices.price_of(model, settings, offline=model.startswith(OFFLINE))
+            prompt, completion = tokens["prompt_tokens"], tokens["completion_tokens"]
+            rows.append((side, model, tokens["replies"], prompt, completion, prices.cost(price, tokens)))
         rows += [("judge", j.judge, j.calls, j.input_tokens, j.output_tokens, j.cost) for j in verdict.judges]
         names = ("role", "model", "calls", "input_tokens", "output_tokens", "cost")
         return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _largest_first(groups: Mapping[str, Group]) -> list[dict[str, Any]]:
+    rows = [
+        {"name": name, "turns": one.buckets.total(), "parsed": len(one.scores), "score": mean(one.scores)}
+        | {bucket: one.buckets[bucket] for bucket in BUCKETS}
+        for name, one in groups.items()
+    ]
+    return sorted(rows, key=lambda row: (-row["turns"], row["name"]))
 
 
 def left_out(dropped: list[dict[str, Any]]) -> list[dict[str, Any]]:
