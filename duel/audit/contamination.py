@@ -92,16 +92,14 @@ class Benchmarks:
         """
         benchmarks, named = cls(by=settings.audit.decontaminate_by), settings.audit.decontaminate
         for name in dict.fromkeys([*named, *functions] if named else []):
-            file = workspace.resolve(name)
+            file, dataset = workspace.resolve(name), HUB_LISTS.get(name.casefold(), "")
             try:
                 if name.casefold() == "humaneval":
                     rows = humaneval()
-                elif name.casefold() in HUB_LISTS:
-                    rows = hub_rows(HUB_LISTS[name.casefold()], workspace, offline)
-                elif file.is_file():
+                elif not dataset and file.is_file():
                     rows = rows_of_file(file)
-                elif re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).suffix:
-                    rows = hub_rows(name, workspace, offline)
+                elif dataset or (re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).suffix):
+                    rows = hub_rows(dataset or name, workspace, offline)
                 else:
                     hint = f"known here: {', '.join(HUB_LISTS)}, humaneval; or name a file with one instance id a line"
                     where = "chain.toml [audit] decontaminate"
@@ -116,12 +114,13 @@ class Benchmarks:
     def add(self, name: str, rows: Iterable[Mapping[str, Any]]) -> int:
         count = 0
         for row in rows:
-            told = {key: str(row.get(key) or "") for key in ("instance_id", "repo", "base_commit", "problem_statement")}
-            if not (instance_id := told["instance_id"].strip()):
+            told = (str(row.get(key) or "").strip() for key in (*_COLUMNS, "problem_statement"))
+            instance_id, repo, commit, issue = told
+            if not instance_id:
                 continue
             count += 1
-            plain, commit = canonical_id(instance_id), told["base_commit"].strip().lower()
-            repo = canonical_repo(told["repo"] or repo_of(instance_id))
+            plain, commit = canonical_id(instance_id), commit.lower()
+            repo = canonical_repo(repo or repo_of(instance_id))
             keys: list[tuple[str, ...]] = [("id", plain), ("repo", repo)]
             if found := _ID.fullmatch(plain):
                 keys.append(("fork", found["name"], found["number"]))
@@ -129,7 +128,7 @@ class Benchmarks:
                 keys += [("commit", commit), ("commit", repo, commit[:8])]
             for key in keys:
                 self._known.setdefault(key, name)
-            owner, ngrams = f"{name} {instance_id}", row.get("ngrams") or sampled_ngrams(told["problem_statement"])
+            owner, ngrams = f"{name} {instance_id}", row.get("ngrams") or sampled_ngrams(issue)
             self._sizes[owner] = len(ngrams)
             for signature in row.get("signatures") or ():
                 self._functions.setdefault(signature, owner)

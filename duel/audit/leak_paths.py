@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache, lru_cache, partial
+from itertools import product
 from typing import NamedTuple
 
 from duel import shell, wordlists
@@ -131,11 +132,10 @@ def _matching(pattern: str, facts: Facts) -> tuple[str, Fact] | None:
     if found := re.search(r"\{([^{}]*)\}", pattern):
         parts = found[1].split(",")[:20]
         alternatives = [pattern[: found.start()] + part + pattern[found.end() :] for part in parts]
-    for alternative in alternatives:
-        for fact in dict.fromkeys(facts.paths.values()):
-            path = fact.value.casefold()
-            if fnmatchcase(path, alternative) or fnmatchcase(path, f"*/{alternative.removeprefix('**/')}"):
-                return path, fact
+    for alternative, fact in product(alternatives, dict.fromkeys(facts.paths.values())):
+        path = fact.value.casefold()
+        if fnmatchcase(path, alternative) or fnmatchcase(path, f"*/{alternative.removeprefix('**/')}"):
+            return path, fact
     return None
 
 
@@ -148,8 +148,9 @@ def _letters(pattern: str) -> list[str]:
 
 def blind_edits(search: Search) -> Iterator[Told]:
     script, command = search.reply.script, search.reply.command
-    edited = [path for c in script.commands for path in c.writes]
+    edited: list[str] = []
     for c in script.commands:
+        edited += c.writes
         if shell.style(shell.Script((replace(c, writes=()),))) == "edit":
             edited += c.words[1:]
     edited += _PATCHED.findall(command)
@@ -172,9 +173,8 @@ def windows(search: Search) -> Iterator[Told]:
     for spelled, lines in _unseen(search, command) if spans else ():
         told = _numbers_told(search.seen, spelled.fact.value)
         changed = [line.old for line in lines if line.sign in "+-"]
-        unseen = [number for number in changed if not any(abs(number - other) <= NARROW for other in told)]
-        hits = [span for span in spans if any(span[0] <= number <= span[1] for number in unseen)]
-        if hits:
+        unseen = [number for number in changed if all(abs(number - other) > NARROW for other in told)]
+        if hits := [(low, high) for low, high in spans if any(low <= number <= high for number in unseen)]:
             factor = 1.0 if any(low % 10 or high % 10 for low, high in hits) else ROUND
             yield _deed(search, "window", spelled.fact.value, spelled.text, factor)
 

@@ -91,8 +91,6 @@ class Names:
 
         on_lines = holding(self._lines)
         found = on_lines or holding(self._described)
-        if not found:
-            return None
         line, kind = found[0], self._kind
         for one in reversed(on_lines) if kind == "identifier" else ():
             if key in {name.casefold() for named in _TEST_NAME.findall(one.text) for name in named}:

@@ -42,12 +42,10 @@ AuditedTurn: TypeAlias = tuple[Path, Hashed, str]
 
 def ground(settings: Settings, benchmarks: Benchmarks) -> bytes:
     """What every turn's audit rests on: this program, `[audit]`, others' checks, and the lists of benchmarks."""
-    digest = hashlib.blake2b(standing.program(), digest_size=16)
-    digest.update(settings.audit.model_dump_json().encode())
-    for name, other in CHECKS.items():
-        digest.update(name.encode() + Path(inspect.getfile(sys.modules[other.__module__])).read_bytes())
-    digest.update(repr((benchmarks.digests, benchmarks.unchecked)).encode())
-    return digest.digest()
+    files = {name: inspect.getfile(sys.modules[other.__module__]) for name, other in CHECKS.items()}
+    checks = {name: Path(file).read_bytes() for name, file in files.items()}
+    told = (standing.program(), settings.audit.model_dump_json(), checks, benchmarks.digests, benchmarks.unchecked)
+    return hashlib.blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
 @dataclass
@@ -159,14 +157,14 @@ class Examiner:
                 return
             found = self.audit(answer)
             rewrites = answer.rewrites() if self.side == "challenger" else []
-            audits = [(rewrite, self.audit_rewrite(answer, rewrite)) for rewrite in rewrites]
+            audited = [one.model_copy(update={"audit": self.audit_rewrite(answer, one)}) for one in rewrites]
         except ItemError as error:
             tally.damage[path.stem] = error
             return
-        if answer.audit(self.side) != found or any(rewrite.audit != audit for rewrite, audit in audits):
+        if answer.audit(self.side) != found or audited != rewrites:
             answer.examine(self.side, found)
-            for rewrite, audit in audits:
-                answer.put(rewrite.model_copy(update={"audit": audit}))
+            for rewrite in audited:
+                answer.put(rewrite)
             self.workspace.save(path, answer)
         self.count(tally, path, answer)
         yield path, hashed_words(reply), found.duplicates_of

@@ -85,19 +85,15 @@ def _by_use(
             last[showing] = vote if same else vote.model_copy(update={"item": item})
     found: dict[str, list[PersonVote]] = {"first": [], "repeats": [], "skipped": []}
     for vote in last.values():
-        if vote.skipped or vote.values is None:
-            why = "skipped"
-        elif vote.drawn is None:
-            why = "browsed"
-        elif vote.item not in texts:
-            why = "not-judged"
-        elif texts[vote.item] not in ("", vote.pair):
-            why = "texts-changed"
-        elif vote.on(dimensions) is None:
-            why = "other-dimensions"
-        else:
-            why = "repeats" if vote.repeat else "first"
-        found.setdefault(why, []).append(vote)
+        faults = {
+            "skipped": bool(vote.skipped) or vote.values is None,
+            "browsed": vote.drawn is None,
+            "not-judged": vote.item not in texts,
+            "texts-changed": texts.get(vote.item) not in ("", vote.pair),
+            "other-dimensions": vote.on(dimensions) is None,
+        }
+        counted = "repeats" if vote.repeat else "first"
+        found.setdefault(next((why for why, holds in faults.items() if holds), counted), []).append(vote)
     return found
 
 
@@ -204,24 +200,15 @@ def _differ(labeled: Labeled) -> list[Disagreement]:
     """The turns on which panel and people are furthest apart, with the first reason of each judge and all of people."""
     apart = np.nan_to_num(np.abs(labeled.panel - labeled.people), nan=-1.0)
     found = []
-    for row in np.argsort(-apart, kind="stable")[:DIFFERENCES]:
-        if apart[row] <= 0:
-            break
-        score = labeled.scores[row]
-        judges: dict[str, str] = {}
-        for cast in score.votes:
-            if cast.reason:
-                judges.setdefault(cast.judge, f"{cast.judge}: {cast.reason}")
+    for row in (row for row in np.argsort(-apart, kind="stable")[:DIFFERENCES] if apart[row] > 0):
+        score, judges = labeled.scores[row], dict[str, str]()
+        for cast in (cast for cast in score.votes if cast.reason):
+            judges.setdefault(cast.judge, f"{cast.judge}: {cast.reason}")
         people = [f"{vote.rater}: {vote.reason}" for vote in labeled.first if vote.item == score.file and vote.reason]
-        found.append(
-            Disagreement(
-                item=score.file,
-                panel=MARGIN * float(labeled.panel[row]),
-                people=MARGIN * float(labeled.people[row]),
-                panel_reason=shorten("\n".join(judges.values()), LONGEST_WORDS),
-                people_reason=shorten("\n".join(people), LONGEST_WORDS),
-            )
-        )
+        told: dict[str, Any] = {"panel": MARGIN * labeled.panel[row], "people": MARGIN * labeled.people[row]}
+        told |= {"panel_reason": shorten("\n".join(judges.values()), LONGEST_WORDS)}
+        told |= {"people_reason": shorten("\n".join(people), LONGEST_WORDS)}
+        found.append(Disagreement(item=score.file, **told))
     return found
 
 
@@ -264,10 +251,10 @@ def weighed(verdict: Verdict, people: People, settings: Settings, scores: Floats
         return "undecided" if few or people.decision == "undecided" else "rejected"
 
     gates = _gates_at(verdict, people, settings, settings.duel.win_margin)
-    margins = []
-    for row in what_if.margins:
-        wished_for = decided(_gates_at(verdict, people, settings, row.win_margin))
-        margins.append(row.model_copy(update={"decision": wished_for}))
+    margins = [
+        row.model_copy(update={"decision": decided(_gates_at(verdict, people, settings, row.win_margin))})
+        for row in what_if.margins
+    ]
     told: dict[str, Any] = {"gates": gates, "decision": decided(gates), "accepted": decided(gates) == "accepted"}
     told |= {"why": [*_told(people, gates), *(f"By the panel alone: {sentence}" for sentence in verdict.why)]}
     return found.model_copy(update=told | {"what_if": what_if.model_copy(update={"margins": margins})})
@@ -279,9 +266,8 @@ def _gates_at(verdict: Verdict, people: People, settings: Settings, win_margin: 
     if missing is not None and panel is not None and verdict.lcb is not None:
         # It rests on parsed turns like the panel's, and so it loses what the missing votes take from that.
         missing += min(0.0, panel - verdict.lcb)
-    reach, above = win_margin / 200 if settings.duel.margin_bound else 0.0, 0.0
-    if people.decision == "undecided":
-        above = math.inf  # no bound holds then
+    reach = win_margin / MARGIN if settings.duel.margin_bound else 0.0
+    above = math.inf if people.decision == "undecided" else 0.0  # no bound holds where nothing is decided
     own = {
         "margin": at_least("people_margin", people.margin, win_margin),
         "lcb": at_least("people_lcb", people.lcb, reach, above),
@@ -291,14 +277,13 @@ def _gates_at(verdict: Verdict, people: People, settings: Settings, win_margin: 
 
 
 def _told(people: People, gates: list[Gate]) -> list[str]:
-    told = {
-        "ahead": "People's votes show that the challenger is ahead.",
-        "not-shown": "People's votes do not show that the challenger is ahead.",
-        "undecided": f"People have voted on {people.clusters} pull requests, too few to decide on.",
-    }
-    more = {
+    if people.decision == "undecided":
+        return [f"People have voted on {people.clusters} pull requests, too few to decide on."]
+    if people.decision != "ahead":
+        return ["People's votes do not show that the challenger is ahead."]
+    failed = {
         "people_margin": "The margin by people's votes is under the one that is asked for.",
         "people_missing": "With the missing votes made good, people's bound is not above 0.",
     }
-    failed = [gate.name for gate in gates if not gate.held and gate.name in more and people.decision == "ahead"]
-    return [told[people.decision], *(more[name] for name in failed)]
+    told = [failed[gate.name] for gate in gates if gate.name in failed and not gate.held]
+    return ["People's votes show that the challenger is ahead.", *told]
