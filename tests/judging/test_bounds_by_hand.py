@@ -108,6 +108,9 @@ def test_each_dimension_has_the_bound_of_its_own_deltas_and_the_score_that_of_al
     assert found.studentized == pytest.approx(lower(said.mean(1) - 0.5))
     assert found.strict == pytest.approx(lower(said.mean(1) - 0.5, 0.001))
     assert len({*found.by_metric.values(), found.studentized}) > 3
+    # All replies are of one length: what is left at equal length is the whole.
+    assert found.length.margin == pytest.approx(200 * (said.mean() - 0.5))
+    assert found.length.lcb == pytest.approx(found.studentized) and found.length.se == pytest.approx(found.error)
 
 
 def test_a_look_without_a_level_has_no_bound_but_its_mean() -> None:
