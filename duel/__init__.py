@@ -12,8 +12,6 @@
 What this page names is the interface; everything else may change. Names are imported when they are first used.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """The bookkeeping of one stage: what it left out, what was damaged, what was finished before, how it ends."""
 
-from __future__ import annotations
-
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -28,7 +26,7 @@ class Result:
     stage: str
     exit_code: int = EXIT_FINISHED  # as `duel.errors` has them
     found: Any = None  # what the stage found out: the verdict, the figures of the report, what the audit counted
-    calls: Summary | None = None  # what was asked and what it cost, where the stage calls models
+    calls: "Summary | None" = None  # what was asked and what it cost, where the stage calls models
     dropped: Mapping[str, int] = field(default_factory=dict)  # how many items were left out, by reason
 
 
@@ -81,7 +79,7 @@ class Stage:
             self.drop(stem, instance_id, "huge-pull", f"{pull.tokens(commit)} tokens")
         return huge
 
-    def finish(self, summary: Summary, found: Any = None) -> Result:
+    def finish(self, summary: "Summary", found: Any = None) -> Result:
         self.workspace.save_dropped(self.name, self.dropped)
         if self.stale and summary.calls:
             say(f"{self.stale:,} had been made with other settings and were asked anew")

@@ -1,7 +1,5 @@
 """Writing the candidates of a turn: what king and challenger are asked, and when a reply is taken."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace

@@ -4,8 +4,6 @@ A sum takes in what a process saves itself as it goes (`Workspace.save`); an edi
 the sum over the files is then another. 100,000 files take 0.6 s.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os
@@ -88,13 +86,13 @@ class Saves:
 class Snapshot:
     """The files of some kinds when it was taken: "prompt", "commit", "answer", "score" (of all contests), a bucket."""
 
-    workspace: Workspace
+    workspace: "Workspace"
     kinds: tuple[str, ...]
     found: int
     added: int  # what this process had added by then
 
     @classmethod
-    def take(cls, workspace: Workspace, *kinds: str) -> Snapshot:
+    def take(cls, workspace: "Workspace", *kinds: str) -> "Snapshot":
         found, added = 0, sum(workspace.saves.added[kind] for kind in kinds)
         folders: list[Path] = []
         for kind in kinds:

@@ -9,8 +9,6 @@ which registers what it holds; others come from any installed distribution by an
 Whatever lists names (help, documentation, tests, the hint on a misspelt one) asks the registry.
 """
 
-from __future__ import annotations
-
 import difflib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping

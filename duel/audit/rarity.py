@@ -3,8 +3,6 @@
 The count is kept in the workspace: counting 100,000 pull requests takes a minute and a half.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import math
@@ -49,10 +47,10 @@ class Rarity:
     """How many of the workspace's records (a pull request with what its agents saw) hold a name."""
 
     records: int = 0
-    counts: array[int] = field(default_factory=lambda: array("H", bytes(2 * CELLS)))
+    counts: "array[int]" = field(default_factory=lambda: array("H", bytes(2 * CELLS)))
 
     @classmethod
-    def from_commits(cls, commits: Iterable[Commit], histories: Iterable[tuple[str, str]] = ()) -> Rarity:
+    def from_commits(cls, commits: Iterable[Commit], histories: Iterable[tuple[str, str]] = ()) -> "Rarity":
         """Counted over the workspace's pull requests, and (instance_id, text) of what agents on them have seen."""
         rarity = cls()
         seen: dict[str, str] = {}
@@ -74,7 +72,7 @@ class Rarity:
             self.counts[cell] = min(self.counts[cell] + 1, MOST)
 
     @classmethod
-    def of_workspace(cls, workspace: Workspace) -> Rarity:
+    def of_workspace(cls, workspace: Workspace) -> "Rarity":
         """Counted over all pull requests of the workspace and a fixed sample of the histories in its answers.
 
         What was counted of the same files is kept; a workspace that is split, and its shards, take the whole's count.

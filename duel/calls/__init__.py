@@ -5,8 +5,6 @@ hands both to `drive`, which answers each `Ask` from the ledger or from the endp
 will cost.
 """
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

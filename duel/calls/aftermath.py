@@ -1,7 +1,5 @@
 """A call, its line to a model, and what a failure asks for: another try, budget or provider; the end of item or run."""
 
-from __future__ import annotations
-
 import asyncio
 import zlib
 from collections.abc import Mapping
@@ -110,7 +108,7 @@ class Call:
 class Aftermath:
     """Decides for one client. A model that is given up fails its own calls; the run ends where too few are left."""
 
-    client: Client
+    client: "Client"
 
     async def wait_after(self, call: Call, failure: Failure) -> float:
         """Seconds to wait before this model is tried again. Raises ItemError, or the error that ends the run."""

@@ -5,8 +5,6 @@ duel calls --workspace DIR      of another workspace
 duel calls --json               the same figures for programs
 """
 
-from __future__ import annotations
-
 from argparse import Namespace
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -33,7 +31,7 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def collect(ledger: Ledger) -> list[dict[str, Any]]:
+def collect(ledger: "Ledger") -> list[dict[str, Any]]:
     """Figures of each stage and model. Latencies in seconds, cost in dollars."""
     import orjson
 

@@ -17,8 +17,6 @@ A refusal (429, 503, a timeout) says either "too many at once" or nothing at all
 Processes of one user find it together, in equal shares (`neighbors`): eight of them misjudge it, each by itself.
 """
 
-from __future__ import annotations
-
 import asyncio
 import math
 import time

@@ -5,8 +5,6 @@ renewed for 10 s, is a dead one's. Nothing is locked but joining: two events wit
 count, which the level gets over.
 """
 
-from __future__ import annotations
-
 import ctypes
 import hashlib
 import mmap

@@ -1,7 +1,5 @@
 """Limits on requests and tokens per time: what headers tell, what refusals teach, when the next call may start."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """What is asked of a model and what it replied: the two values that every stage and the ledger share."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -47,7 +45,7 @@ class Request:
     def key(self) -> str:
         return f"{self.digest.hex()}-{self.attempt}-{self.occurrence}"
 
-    def again(self, attempt: int, reminder: str = "", occurrence: int | None = None) -> Request:
+    def again(self, attempt: int, reminder: str = "", occurrence: int | None = None) -> "Request":
         """The same question, asked anew on purpose, with a `reminder` of what the last reply lacked."""
         occurrence = self.occurrence if occurrence is None else occurrence
         if (attempt, reminder, occurrence) == (self.attempt, self.reminder, self.occurrence):
@@ -80,7 +78,7 @@ class Reply:
     def thought_only(self) -> bool:
         return self.finish_reason == CUT_SHORT and not self.text.strip()
 
-    def kept(self, asked_model: str, **more: Any) -> Reply:
+    def kept(self, asked_model: str, **more: Any) -> "Reply":
         """This as the ledger takes it, with `more` of its fields."""
         reason = CUT_SHORT if self.finish_reason == WINDOW_FULL else self.finish_reason
         return replace(self, finish_reason=reason, model=self.model or asked_model, **more)

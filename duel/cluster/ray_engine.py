@@ -6,8 +6,6 @@ a retry elsewhere: the lock of the shard keeps a second process out until the fi
 what was paid for.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

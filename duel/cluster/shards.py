@@ -9,8 +9,6 @@ Merging adds nothing up: the whole workspace's own stages run on what came back.
 of one workspace, to the last bit.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import heapq

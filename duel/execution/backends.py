@@ -4,8 +4,6 @@
 remote = "my_package:make"          # make(settings, sources) -> Executor
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from functools import partial
@@ -67,7 +65,7 @@ def open_executor(
     return BACKENDS[settings.execute.backend](settings, sources)
 
 
-def open_verifier(workspace: Workspace, settings: Settings, seconds: float, *, offline: bool = False) -> Verifier:
+def open_verifier(workspace: Workspace, settings: Settings, seconds: float, *, offline: bool = False) -> "Verifier":
     """What runs the issues' own tests: the settings' containers, or bubblewrap with all of this machine's tools."""
     from duel.execution.verification import Verifier
 

@@ -4,8 +4,6 @@ A fork is an image of the container as it stands (`commit`), so nothing is repla
 files read with `cp` out of the container and out of the image. A container has no network and no capability.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import itertools
@@ -94,11 +92,11 @@ class Containers:
     def describe(self) -> str:
         return f"{self.name} {self.version}"
 
-    async def state(self, start: Start) -> Container:
+    async def state(self, start: Start) -> "Container":
         """A container at the start of a task. Raises ExecutionError (`no-image`, `no-repository`, `no-commit`)."""
         return await in_thread(self._open, start)
 
-    def _open(self, start: Start) -> Container:
+    def _open(self, start: Start) -> "Container":
         image = image_of({"repo": start.repository, **start.instance}, self.image)
         if not image:
             raise ExecutionError("no-image", f"no column and no rule names an image for {start.repository}")
@@ -213,7 +211,7 @@ class Container(State):
             return replace(outcome, exit=124, ended_by="time")
         return outcome
 
-    def _fork(self) -> Container:
+    def _fork(self) -> "Container":
         self._commit()
         return Container(self.back, self.image, self.start, self.place)
 

@@ -1,7 +1,5 @@
 """What every back end speaks: a state of a repository, commands that run in it, what they printed and changed."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -73,7 +71,7 @@ class State:
     start: Start
     limits: Limits
     _run: Callable[[str, Limits, bool], Outcome]
-    _fork: Callable[[], State]
+    _fork: "Callable[[], State]"
     _changes: Callable[[], str]
     discard: Callable[[], None]
 
@@ -90,7 +88,7 @@ class State:
         limits = replace(self.limits, seconds=seconds) if seconds else self.limits
         return await in_thread(self._run, command.encode("utf-8", "replace").decode(), limits, merged)
 
-    async def fork(self) -> State:
+    async def fork(self) -> "State":
         """A state that starts where this one stands and goes its own way."""
         return await in_thread(self._fork)
 

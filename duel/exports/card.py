@@ -4,8 +4,6 @@ The facts are the manifest's too: where turns come from, who wrote and judged th
 repositories, models and licenses come from outside: they are escaped, so that none becomes markup.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -133,7 +131,7 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def template(package: str, **filters: Any) -> Template:
+def template(package: str, **filters: Any) -> "Template":
     return recipes.template(package, "card.md.txt", n="{:,}".format, text=escaped, **filters)
 
 

@@ -4,8 +4,6 @@ A span runs from the step whose observation shows the error to the step that sho
 same kind of action on the same file, test or command; after failed tests, a run of fewer tests is no success.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -139,7 +137,7 @@ class _Deed:
     words: tuple[str, ...] = ()  # programs with all their arguments, options included
 
     @classmethod
-    def of(cls, commands: Sequence[shell.Command]) -> _Deed:
+    def of(cls, commands: Sequence[shell.Command]) -> "_Deed":
         names, operands, files, words = set[str](), set[str](), set[str](), list[str]()
         selected, narrowed = list[str](), list[str]()
         for command in commands:
@@ -170,7 +168,7 @@ class _Action:
     error: str = ""
 
     @classmethod
-    def of(cls, step: ActionStep) -> _Action:
+    def of(cls, step: ActionStep) -> "_Action":
         if not step.command:
             files = frozenset(map(_plain, filter(None, [step.path])))
             deed = _Deed(frozenset({step.tool}), files, frozenset(re.findall(r"\w+", step.action)))
@@ -183,7 +181,7 @@ class _Action:
         failing = frozenset(map(_plain, _FAILED_TEST.findall(step.observation or "")))
         return cls(deeds, failing, step.shown.kind)
 
-    def met_by(self, later: _Action) -> str:
+    def met_by(self, later: "_Action") -> str:
         """The target that `later` has in common with this failed action; "" where it is about something else.
 
         Of a script that does several things, the program that it runs is what failed. Of several files the one counts

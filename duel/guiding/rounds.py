@@ -4,8 +4,6 @@ The rate is a ratio over tasks, sum of touched actions / sum of actions; its err
 `duel.judging.statistics`. All shares lie in 0..1.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter
@@ -99,7 +97,7 @@ class InterventionRates:
         self.solo_resolved = known([run.solo_resolved for run in alone])
 
 
-def clusters_of(runs: Sequence[GuidedRun]) -> Clusters:
+def clusters_of(runs: Sequence[GuidedRun]) -> "Clusters":
     """One cluster a task: its touched actions, and how many actions it has."""
     import numpy as np
 

@@ -5,8 +5,6 @@ that is kept is the one that the agent will have alone. An action's outcome is s
 a rerun replays the commands, shows what was shown before, and every question of before is answered from the ledger.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

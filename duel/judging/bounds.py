@@ -8,8 +8,6 @@ each is turned into one value a turn whose mean it is (its linearization), so th
                       that are missing were like those that are there (post-stratification; Horvitz & Thompson 1952)
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import PurePath
 
@@ -43,7 +41,7 @@ class Units:
     count: int  # units with a parsed turn
 
     @classmethod
-    def of(cls, columns: Columns, parsed: Flags, by: str) -> Units:
+    def of(cls, columns: Columns, parsed: Flags, by: str) -> "Units":
         labels = list(columns.instances)
         if by == "file":
             labels = [PurePath(name).stem.rsplit("_", 1)[0] for name in columns.files]

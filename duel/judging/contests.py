@@ -5,8 +5,6 @@
 `canary`   the king against itself with an attack on the judges added: how far can each judge be moved?
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -105,7 +103,7 @@ class SecondAnswer:
         self.item = self.path.stem
 
     @classmethod
-    def missing(cls, answers: Iterable[tuple[Path, Answer]], stage: Stage) -> Iterator[SecondAnswer]:
+    def missing(cls, answers: Iterable[tuple[Path, Answer]], stage: Stage) -> "Iterator[SecondAnswer]":
         for path, answer in answers:
             if stage.again or second_king(path.stem, answer, stage.settings) is None:
                 yield cls(stage, path, answer)

@@ -1,7 +1,5 @@
 """The gate: the conditions of acceptance, the decision, and the verdict that holds them with every figure."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -5,8 +5,6 @@ the same turn with one flaw. By execution: both commands ran from one state, and
 Controls have no better side: a judge must call them draws.
 """
 
-from __future__ import annotations
-
 import csv
 import gzip
 import hashlib

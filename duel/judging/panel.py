@@ -5,8 +5,6 @@ Its votes count like those of any other judge, so a length rule or a linter may 
 functions alone judge pairs in memory.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -67,7 +65,7 @@ class Panel:
         asked |= {"parameters": judge.parameters} if judge.parameters else {}
         return {"rubric": rubric.rubric_hash(judge.dimensions), "panel": short_hash(asked)}
 
-    def open_turns(self, answers: Iterable[tuple[Path, Answer]]) -> Iterator[OpenPair]:
+    def open_turns(self, answers: Iterable[tuple[Path, Answer]]) -> "Iterator[OpenPair]":
         """A job for every pair whose votes are not all there, made with the present settings."""
         met: Counter[str] = Counter()
         for path, answer in answers:

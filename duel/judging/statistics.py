@@ -9,8 +9,6 @@ Why studentized: over 20 cells of simulated panels its bound missed the nominal 
 cluster percentile by 2.7, the cluster t by 2.8, the percentile over turns, which takes them for independent, by 11.1.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -43,7 +41,7 @@ class Clusters:
     sizes: Floats
 
     @classmethod
-    def of(cls, values: ArrayLike, labels: ArrayLike) -> Clusters:
+    def of(cls, values: ArrayLike, labels: ArrayLike) -> "Clusters":
         """Group `values`, shape (n,) or (n, K), by `labels`, shape (n,)."""
         table = np.asarray(values, dtype=np.float64)
         columns = [table] if table.ndim == 1 else list(table.T)
@@ -67,7 +65,7 @@ class Clusters:
         residuals = self.sums - self.means() * self.sizes[:, None]
         return np.asarray(np.sqrt(self.count / (self.count - 1) * (residuals**2).sum(0)) / self.sizes.sum())
 
-    def with_pseudo_turn(self) -> Clusters:
+    def with_pseudo_turn(self) -> "Clusters":
         lost = np.full((1, self.sums.shape[1]), PSEUDO_DELTA)
         return Clusters(np.vstack([self.sums, lost]), np.append(self.sizes, 1.0))
 

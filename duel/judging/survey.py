@@ -6,8 +6,6 @@ the settings that decide which scores count and what they add up to. Whatever di
 1,000,000 turns takes minutes, comparing their names and times seconds.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections import Counter

@@ -3,8 +3,6 @@
 Routes, with and without `/v1`: POST `chat/completions` and GET `models`.
 """
 
-from __future__ import annotations
-
 import asyncio
 import concurrent.futures
 import hashlib
@@ -50,7 +48,7 @@ class StandInReply:
             "completion_tokens_details": {"reasoning_tokens": tokens(self.reasoning)},
         }
 
-    def within(self, max_tokens: int) -> StandInReply:
+    def within(self, max_tokens: int) -> "StandInReply":
         if self.content is None or self.usage()["completion_tokens"] <= max_tokens:
             return self
         return replace(self, content=self.content[: max_tokens * CHARACTERS_PER_TOKEN], finish_reason="length")

@@ -9,8 +9,6 @@ Two figures are free of that: the duel of a rewrite against the very text it was
 held-out judges promote, beside the share that they promote of turns which nobody has changed.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

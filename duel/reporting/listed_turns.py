@@ -1,7 +1,5 @@
 """One judged turn as the report sees it: the row of every table, read from the records behind it."""
 
-from __future__ import annotations
-
 import re
 from contextlib import suppress
 from dataclasses import dataclass, field

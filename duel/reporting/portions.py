@@ -4,8 +4,6 @@ What one turn decides for another, which of near-duplicates stands in `final/`, 
 portion hands the records for `final/` out, and writes those of the other buckets itself.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import math

@@ -4,8 +4,6 @@ The summary is what `report.py --json` prints and what the page shows at its hea
 from `_duel.json`. Null means that there is no data.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

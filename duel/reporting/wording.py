@@ -3,8 +3,6 @@
 report.md and index.html show the same sections.
 """
 
-from __future__ import annotations
-
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -132,7 +130,7 @@ class Table:
     caption: str = ""
 
     @classmethod
-    def of(cls, name: str, records: Iterable[Any], about: str = "") -> Table:
+    def of(cls, name: str, records: Iterable[Any], about: str = "") -> "Table":
         """A row for each record or mapping, as `page/tables.toml` has the table `name`."""
         heads = {head.format(about): told.split() for head, told in _named("tables")[name].items()}
         rows = []

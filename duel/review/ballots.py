@@ -6,8 +6,6 @@ stop early and further raters may go on where others end. What was drawn is kept
 two texts in a secret order, under names that tell nothing.
 """
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 import os
@@ -120,7 +118,7 @@ class Cast(BaseModel):
     at: str = Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$")
 
     @classmethod
-    def parse(cls, row: object) -> Cast:
+    def parse(cls, row: object) -> "Cast":
         """One vote of a page, a JSON object or its bytes. Raises ItemError (reason `unreadable`)."""
         try:
             return cls.model_validate_json(row) if isinstance(row, bytes) else cls.model_validate(row)

@@ -3,8 +3,6 @@
 With `[review] weight = "require"` the gate speaks of people's estimate in place of the panel's.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -4,8 +4,6 @@ A listing is what an MCP server answers to `tools/list`, a list of functions in 
 with a `tools` column, as `duel scale sessions` writes them. What its tools cannot do is done by its shell.
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 from contextlib import suppress

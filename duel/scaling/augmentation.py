@@ -4,8 +4,6 @@ Whatever the change, all calls run twice from a fresh checkout: what the parent'
 and the diff must be the parent's.
 """
 
-from __future__ import annotations
-
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence

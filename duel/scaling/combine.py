@@ -4,8 +4,6 @@ Rows pass through a file in the scratch folder. Nothing is drawn but by hashes o
 the end: a run that was killed leaves the earlier set, and the next gives the same bytes.
 """
 
-from __future__ import annotations
-
 import shutil
 from array import array
 from collections import Counter
@@ -54,7 +52,7 @@ class SpoolPart(Sequence[Example]):
     """Rows of the spool's file by where their lines begin, each made into an example when it is looked at."""
 
     path: Path
-    starts: array[int]
+    starts: "array[int]"
 
     def __len__(self) -> int:
         return len(self.starts)

@@ -10,8 +10,6 @@ real users lie (BFCL v4 live: distinct-2 0.54, self-BLEU-4 0.27, 1.4 % near-dupl
 variation had 0.04, 0.89, 64 % and 21 %.
 """
 
-from __future__ import annotations
-
 import re
 from array import array
 from collections import Counter

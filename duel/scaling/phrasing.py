@@ -4,8 +4,6 @@ A thought is asked for with what stands before it and the call behind it; the re
 same leak audit that the duel's turns go through. What no retry words well costs the row, for a reason that is counted.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import re
@@ -87,7 +85,7 @@ class PhrasedRow:
     def requests(self) -> list[Request]:
         return [wanted.request for wanted in self.wanted]
 
-    async def work(self, ask: Ask) -> bool:
+    async def work(self, ask: "Ask") -> bool:
         async def one(wanted: TextAsked) -> str:
             def read(reply: str) -> str:
                 said = re.sub(r"^[\"“]|[\"”]$", "", reply.strip())

@@ -3,8 +3,6 @@
 Each check raises ItemError with the reason that keeps its row out of the set, or counts what it only noticed.
 """
 
-from __future__ import annotations
-
 import ast
 import hashlib
 import os
@@ -83,7 +81,7 @@ class RowFacts:
 class ReadRow(NamedTuple):
     facts: RowFacts
     line: bytes
-    words: NDArray[np.uint32]
+    words: "NDArray[np.uint32]"
 
 
 RowBatch: TypeAlias = tuple[Kind, str, int, list[bytes]]  # source, file, number of the first line, lines
@@ -95,7 +93,7 @@ class ReadBatch(NamedTuple):
     kind: Kind
     file: str
     rows: list[ReadRow | Dropped]
-    bands: NDArray[np.uint64]
+    bands: "NDArray[np.uint64]"
     noticed: Counter[str]
     scrubbed: Counter[str]
 
@@ -128,7 +126,7 @@ def _batches(files: Sequence[tuple[Kind, Path]]) -> Iterator[RowBatch]:
                 number += len(lines) or 1
 
 
-def _batch(checks: RowChecks, batch: RowBatch) -> ReadBatch:
+def _batch(checks: "RowChecks", batch: RowBatch) -> ReadBatch:
     kind, file, first, lines = batch
     found: list[ReadRow | Dropped] = []
     noticed, scrubbed = Counter[str](), Counter[str]()

@@ -1,7 +1,5 @@
 """A row of the larger set, whatever it was made from; rows out of what the project reads already; their folders."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -70,7 +68,7 @@ class ScaledRow(BaseModel):
     made: HowMade = {}
 
     @classmethod
-    def of_line(cls, line: bytes) -> ScaledRow:
+    def of_line(cls, line: bytes) -> "ScaledRow":
         try:
             return cls.model_validate(orjson.loads(line))
         except ValidationError as error:

@@ -3,8 +3,6 @@
 Each step keeps those that pass it; a step that nobody passes keeps all, because one candidate must stand.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence

@@ -7,8 +7,6 @@
 reads and writes  .duel/ledger.sqlite, where batches and replies lie
 """
 
-from __future__ import annotations
-
 from argparse import Namespace
 
 from duel import calls, command

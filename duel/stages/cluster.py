@@ -12,8 +12,6 @@ reads   prompt/, commit/, shards/
 writes  what the stages write in shards/, then what `duel shard merge` writes
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

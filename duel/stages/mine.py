@@ -16,8 +16,6 @@ Writes  mined.parquet: a session a row, one thought and one bash block a turn, i
 Secrets, e-mail addresses, user names and home folders are taken out before anything is written. Nothing is sent.
 """
 
-from __future__ import annotations
-
 import time
 from argparse import Namespace
 from typing import Any

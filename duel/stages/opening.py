@@ -4,8 +4,6 @@ A help text needs the table and the first docstring of the stage; the stage itse
 imported when it runs. An option that is not given leaves the default that the stage's `run` has.
 """
 
-from __future__ import annotations
-
 import math
 import tomllib
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -96,7 +94,7 @@ def taken_by(function: Callable[..., object], arguments: Namespace) -> dict[str,
 
 def opened(
     arguments: Namespace, *, begins: bool = False, flags: Mapping[tuple[str, str], Any] | None = None
-) -> tuple[Workspace, Settings]:
+) -> "tuple[Workspace, Settings]":
     """The workspace, which must be there unless the stage `begins` one, and its settings; `flags` are keys of them."""
     from duel import settings
     from duel.calls.batches import PROVIDERS

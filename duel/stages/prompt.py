@@ -11,8 +11,6 @@ one turn a rollout. The same seed and revision give the same bytes. A pull reque
 is part of a benchmark or has a refused license is left out, and the next takes its place.
 """
 
-from __future__ import annotations
-
 from argparse import Namespace
 from functools import partial
 

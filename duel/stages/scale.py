@@ -18,8 +18,6 @@ Writes  training-data/scaled/<source>/<name>.jsonl: rows with their messages, to
 What is left out has its reason, is counted, and is listed in report/dropped.jsonl. The same rows give the same bytes.
 """
 
-from __future__ import annotations
-
 import re
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Iterator

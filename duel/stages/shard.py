@@ -11,8 +11,6 @@ reads   prompt/, commit/, and whatever is there of answer_*/ and score/; for the
 writes  shards/; for the merge what the stages write: answer_*/, score/, review/, report/, final/, refined/, defeat/
 """
 
-from __future__ import annotations
-
 from duel.bookkeeping import Result
 from duel.cluster import shards as shards_of
 from duel.command import say

@@ -9,8 +9,6 @@ A provider is a part of the kind `batch_provider`: a `BatchProvider` of `batch_s
 `[batch] provider` takes.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from duel.registry import Registry
@@ -18,4 +16,4 @@ from duel.registry import Registry
 if TYPE_CHECKING:
     from duel.calls.batches.batch_shapes import BatchProvider
 
-PROVIDERS: Registry[BatchProvider] = Registry("batch_provider", home="duel.calls.batches.batch_shapes")
+PROVIDERS: "Registry[BatchProvider]" = Registry("batch_provider", home="duel.calls.batches.batch_shapes")

@@ -5,8 +5,6 @@ The states of a batch: `written` (its input lies on disk) → `uploaded` → `cr
 is durable before the next step.
 """
 
-from __future__ import annotations
-
 import asyncio
 import re
 import time

@@ -1,7 +1,5 @@
 """A stage by batches: what came back is taken in, the jobs run against the ledger, what they lack goes out."""
 
-from __future__ import annotations
-
 import os
 import secrets
 import shutil

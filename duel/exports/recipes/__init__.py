@@ -3,8 +3,6 @@
 Measured with TRL 1.16; axolotl, LLaMA-Factory and unsloth after their documents of 2026.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -34,7 +32,7 @@ def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict
     }
 
 
-def template(package: str, name: str, **filters: Any) -> Template:
+def template(package: str, name: str, **filters: Any) -> "Template":
     from jinja2 import Environment, StrictUndefined
 
     kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)

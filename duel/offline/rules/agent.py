@@ -9,8 +9,6 @@ run that solved the same issue. A bad one repeats what was run, reads a file tha
 the overseer knows all three, and approves the rest.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping, Sequence
