@@ -103,6 +103,10 @@ def test_what_was_paid_before_the_split_and_in_the_shards_is_paid_once(
     for path in drawn.answer_paths()[::2]:
         path.unlink()
     asked = stand_in.stats()["requests"]
+    script("shard", "split", 3, "--workspace", drawn.root, code=0)
+    for shard in shards.there(drawn):
+        script("king.py", "--workspace", shard.workspace.root)
+    assert stand_in.stats()["requests"] == asked
     run_shards(script, drawn, 3)
     requests = stand_in.stats()["requests"]
     script("shard", "merge", "--workspace", drawn.root, code=0)

@@ -58,6 +58,10 @@ def out_of_time(outcome: Outcome) -> bool:
             lambda o: "No space left" in o.stderr.text,
         ),
         "2 GB into /tmp": ("head -c 2000000000 /dev/zero > /tmp/big", lambda o: o.exit != 0 and o.seconds < 3),
+        "many files into /tmp": (
+            "for n in 1 2 3; do head -c 40000000 /dev/zero > /tmp/$n; done",
+            lambda o: "No space left" in o.stderr.text,
+        ),
         "2 GB into /dev/shm": (
             "for n in 1 2 3; do head -c 40000000 /dev/zero > /dev/shm/$n; done",
             lambda o: "No space left" in o.stderr.text,

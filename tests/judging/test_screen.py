@@ -72,9 +72,13 @@ def test_judges_and_orders_are_spread_evenly() -> None:
     assert any(first_vote(str(turn), SCREEN) != first_vote(str(turn), other) for turn in range(20))
 
 
-@given(some.lists(some.sampled_from([0.0, 0.5, 1.0, float("nan")]), min_size=30, max_size=30))
-def test_no_turn_is_asked_further_than_its_first_vote_allows(values: list[float]) -> None:
-    full = score_of("p_1_7", np.array(values).reshape(3, 2, 5), FULL)
+VOTES = [[float("nan")] * 5, [0.0] * 5, [1.0, 1.0, 0.5, 0.5, 0.0], [1.0] * 5]
+"""No vote, one that stops the turn, one too low for `final/`, and one that is not."""
+
+
+@given(some.lists(some.sampled_from(VOTES), min_size=6, max_size=6), some.integers(1, 50))
+def test_no_turn_is_asked_further_than_its_first_vote_allows(values: list[list[float]], turn: int) -> None:
+    full = score_of(f"p_1_{turn}", np.array(values).reshape(3, 2, 5), FULL)
     part = screened(full)
     first = next(vote for vote in part.votes if (vote.judge, vote.order) == first_vote(full.file, SCREEN))
     keys = FULL.judge.metric_keys
