@@ -5,7 +5,9 @@ Of a repeated `instance_id` the last row counts (files by name, then rows), as f
 
 import re
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
@@ -98,26 +100,36 @@ class Pulls:
         import pyarrow
 
         rows, decoders = list(wanted), [decoder_of(self.columns[name][column]) for column in columns]
-        with opened(self.table.fetch(name), name, BUFFER_BYTES) as file:
+        with opened(self.table.fetch(name), name, BUFFER_BYTES) as file, ThreadPoolExecutor(1) as ahead:
+
+            def taken(group: int, start: int, window: Sequence[int]) -> list[list[Any]]:
+                pyarrow.default_memory_pool().release_unused()  # else 305 MB at the peak, not 285
+                return [_taken(file, group, column, [row - start for row in window]) for column in columns]
+
             ends = accumulate((file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)), initial=0)
-            for group, (start, end) in enumerate(pairwise(ends)):
-                inside = rows[bisect_left(rows, start) : bisect_left(rows, end)]
-                for window in (inside[at : at + WINDOW] for at in range(0, len(inside), WINDOW)):
+            windows = [
+                (group, start, inside[at : at + WINDOW])
+                for group, (start, end) in enumerate(pairwise(ends))
+                for inside in [rows[bisect_left(rows, start) : bisect_left(rows, end)]]
+                for at in range(0, len(inside), WINDOW)
+            ]
+            coming = deque(ahead.submit(taken, *one) for one in windows[:1])
+            for number, (_, _, window) in enumerate(windows, start=1):
+                coming.extend(ahead.submit(taken, *one) for one in windows[number : number + 1])  # while these are used
+                try:
+                    found = coming.popleft().result()
+                except (pyarrow.ArrowException, OSError) as error:
+                    self.damaged |= {wanted[row]: f"{name} row {row}: {error}" for row in window}
+                    continue
+                for row, *values in zip(window, *found, strict=True):
                     try:
-                        taken = [_taken(file, group, column, [row - start for row in window]) for column in columns]
-                    except (pyarrow.ArrowException, OSError) as error:
-                        self.damaged |= {wanted[row]: f"{name} row {row}: {error}" for row in window}
+                        told = [value.as_py() for value in values]
+                    except UnicodeDecodeError as error:
+                        self.damaged[wanted[row]] = f"{name} row {row}: {error}"
                         continue
-                    for row, *values in zip(window, *taken, strict=True):
-                        try:
-                            told = [value.as_py() for value in values]
-                        except UnicodeDecodeError as error:
-                            self.damaged[wanted[row]] = f"{name} row {row}: {error}"
-                            continue
-                        plain = (decode(v) if decode else v for decode, v in zip(decoders, told, strict=True))
-                        yield row, dict(zip(columns, plain, strict=True))
-                if inside:
-                    pyarrow.default_memory_pool().release_unused()
+                    plain = (decode(v) if decode else v for decode, v in zip(decoders, told, strict=True))
+                    yield row, dict(zip(columns, plain, strict=True))
+                del found
 
 
 def _taken(file: Any, group: int, column: str, rows: Sequence[int]) -> list[Any]:
