@@ -3,7 +3,7 @@
     python -m bench.lengths [--characters 100000]
 
 4 is linear, 16 looks at each pair of characters. A time is the best of three; a ratio is shown where the shorter text
-takes 20 ms at least. The budget: 8 for every text.
+takes 20 ms at least. The budget: 10 for every text.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ def main() -> None:
         for read in READERS.values():
             short, long = seconds(read, text), seconds(read, 4 * text)
             told = short >= 0.02
-            missed += told and long > 8 * short
+            missed += told and long > 10 * short
             cells.append(f"{1000 * long:.0f} ms{long / short:5.1f}" if told else f"{1000 * long:.0f} ms     ")
         print(f"{piece!r:<32}{''.join(f'{cell:>14}' for cell in cells)}", flush=True)
-    print(f"over 8: {missed}")
+    print(f"over 10: {missed}")
     sys.exit(bool(missed))
 
 
