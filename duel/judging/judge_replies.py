@@ -127,7 +127,7 @@ def parse(content: str, dimensions: Sequence[str] = DIMENSIONS) -> Choices:
         raise Unparsed("empty", "the judge wrote nothing")
     ends = [match.end() for match in _REASONING_END.finditer(content)]
     unclosed = not ends and _REASONING_START.match(content) is not None
-    asked = _Asked(dimensions, _DIMENSION_OF | {_plain(name): name for name in dimensions})
+    asked = _Asked(dimensions, _DIMENSION_OF | {name: name for name in dimensions[len(DIMENSIONS) :]})
     problem, objects = Unparsed("no-json", "no JSON object"), _objects(content, asked)
     for found in objects:
         if not found.missing:

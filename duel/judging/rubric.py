@@ -140,6 +140,7 @@ def requests(
     """
     chosen = settings.judge
     budget = chosen.score_max_tokens or chosen.max_tokens or DEFAULT_TOKENS
+    form = verdict_schema(chosen.dimensions) if chosen.structured_output else None
     shown = {order: _messages(pair, order, settings, secret) for order in orders(pair.item, settings)}
     same = pair.opponent == pair.challenger  # then both orders are the very same question, asked twice on purpose
     return {
@@ -151,7 +152,7 @@ def requests(
             max_tokens=chosen.thinking_max_tokens if judge in chosen.thinking_models else budget,
             temperature=chosen.temperature,
             parameters=chosen.parameters,
-            response_format=verdict_schema(chosen.dimensions) if chosen.structured_output else None,
+            response_format=form,
             occurrence=2 * twins + (place if same else 0),
         )
         for place, (order, messages) in enumerate(shown.items())
