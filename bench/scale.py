@@ -89,7 +89,7 @@ def measure(folder: Path, turns: int, only: Sequence[str] | None) -> dict[str, R
                 continue
             buckets = ",".join(bucket for bucket in ("final", "refined") if any((folder / bucket).glob("*.json")))
             if name == "regate, no table":
-                (folder / ".duel" / "case.npz").unlink(missing_ok=True)
+                (folder / ".duel" / "scores.parquet").unlink(missing_ok=True)
             ran = run(script, folder, url, *(word.format(buckets=buckets or "final") for word in arguments))
             if ran.code:
                 sys.exit(f"{name} ended with {ran.code}:\n{ran.err[-2000:]}")

@@ -7,14 +7,12 @@ the settings that decide which scores count and what they add up to. Whatever di
 """
 
 import hashlib
-import io
+import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from sys import intern
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import orjson
@@ -28,14 +26,16 @@ from duel.judging.contests import CANARY, CONFIRM, NOISE, Contest
 from duel.judging.gate import Case
 from duel.judging.panel import Panel
 from duel.judging.rubric import short_hash
-from duel.judging.scoring import ARRAYS, NUMBERS, Columns, objects, settle
+from duel.judging.scoring import ARRAYS, LENGTHS, ORDERS, TOKENS, Columns, Objects, VoteTable, objects, settle
 from duel.records import Answer, Score
+from duel.settings import Settings
 
-KEPT = "case.npz"
-KEPT_FORMAT = "duel-case/5"
+KEPT = "scores.parquet"
+KEPT_FORMAT = "duel-case/6"
 # Under this many turns reading the files takes half a second at most, and the table is not worth its disk.
 FEWEST = 500
 PARTS = ("columns", "noise", "canary", "ineligible")
+STRUCTURED = ("errors", "models", "attempts")
 FACTS = ("attacks", "kept_out", "confirmed", "left_out")
 
 
@@ -200,40 +200,70 @@ def rests_on(panel: Panel) -> str:
 
 def load_case(panel: Panel, files: Snapshot) -> Case | None:
     """The case as it was kept, if nothing has changed since; its dropped items are the stage's then."""
+    from pyarrow import parquet
+
+    axes, arrays = _axes(panel.settings), {}
+    texts = [name for name in ARRAYS if name not in axes]
     try:
-        with np.load(panel.workspace.private / KEPT, allow_pickle=False) as kept:
-            told = orjson.loads(kept["told"].tobytes())
+        with parquet.ParquetFile(panel.workspace.private / KEPT, read_dictionary=texts) as kept:
+            told = orjson.loads(kept.schema_arrow.metadata[b"duel"])
             if told["stamp"] != [rests_on(panel), files.before]:
                 return None
-            parts: dict[str, Any] = {}
-            for part, texts in told["texts"].items():
-                arrays = {name: kept[f"{part}.{name}"] for name in NUMBERS}
-                arrays |= {name: objects(map(_shared, values)) for name, values in texts.items()}
-                parts[part] = Columns(tuple(told["judges"]), **arrays)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile):
+            # One column at a time: what Arrow holds of it is free before the next.
+            for name, labels in axes.items():
+                columns = (kept.read([label]).column(0).to_numpy() for label in _labels(name, labels))
+                arrays[name] = np.stack([*columns], axis=1).reshape(-1, *map(len, labels))
+            arrays |= {name: _objects(kept.read([name]).column(0), name in STRUCTURED) for name in texts}
+        whole, start = Columns(tuple(panel.settings.judge.models), **arrays), 0
+        parts: dict[str, Any] = {name: told[name] for name in FACTS} | {"earlier": looks.read(panel.workspace)}
+        for part, count in told["parts"].items():
+            parts[part], start = whole.where(slice(start, start + count)), start + count
+        panel.stage.dropped, panel.stage.finished = told["dropped"], told["finished"]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    panel.stage.dropped, panel.stage.finished = told["dropped"], told["finished"]
-    parts |= {name: told[name] for name in FACTS} | {"earlier": looks.read(panel.workspace)}
     return Case(settings=panel.settings, mode=panel.mode, made_with=panel.made_with, **parts)
+
+
+def _objects(column: Any, structured: bool) -> Objects:
+    """Equal texts, and what equal texts are the JSON of, are one object."""
+    known = column.combine_chunks()
+    values = known.dictionary.to_pylist()
+    found: Objects = objects(map(orjson.loads, values) if structured else values)[known.indices.to_numpy()]
+    return found
 
 
 def keep_case(panel: Panel, case: Case, files: Snapshot, finished: int) -> None:
     """Keep `case`, read from `files` as this process has left them; `finished` of its pairs have all their votes."""
     if len(case.columns) < FEWEST or panel.stage.damage:
         return
+    import pyarrow as pa
+    from pyarrow import parquet
+
     panel.workspace.saves.let_the_clock_move()
-    told = {"stamp": [rests_on(panel), files.now()], "judges": case.columns.judges, "finished": finished}
-    told |= {"dropped": panel.stage.dropped, **{name: getattr(case, name) for name in FACTS}}
     parts = {name: part for name in PARTS if (part := getattr(case, name)) is not None}
-    arrays: dict[str, Any] = {f"{name}.{one}": getattr(part, one) for name, part in parts.items() for one in NUMBERS}
-    # What is no number is kept as JSON: nothing that is read back can run anything.
-    told["texts"] = {
-        name: {one: getattr(part, one).tolist() for one in ARRAYS if one not in NUMBERS} for name, part in parts.items()
-    }
-    whole = io.BytesIO()
-    np.savez(whole, told=np.frombuffer(orjson.dumps(told), dtype=np.uint8), **arrays)
-    panel.workspace.save(panel.workspace.private / KEPT, whole.getvalue())
+    whole, axes = Columns.stacked(*parts.values()), _axes(panel.settings)
+    columns: dict[str, Any] = {"part": np.repeat([*parts], [len(part) for part in parts.values()])}
+    columns["score"] = VoteTable(whole, panel.settings).standings.scores
+    for name in ARRAYS:
+        values = getattr(whole, name)
+        if name in axes:
+            columns |= zip(_labels(name, axes[name]), values.reshape(len(whole), -1).T, strict=True)
+        else:  # what is neither number nor text is kept as JSON: nothing that is read back can run anything
+            columns[name] = [orjson.dumps(value).decode() for value in values] if name in STRUCTURED else values
+    told: dict[str, Any] = {name: getattr(case, name) for name in FACTS}
+    told |= {"stamp": [rests_on(panel), files.now()], "parts": {name: len(part) for name, part in parts.items()}}
+    told |= {"finished": finished, "dropped": panel.stage.dropped}
+    table, saved = pa.table(columns, metadata={"duel": orjson.dumps(told)}), pa.BufferOutputStream()
+    parquet.write_table(table, saved, compression="zstd")
+    panel.workspace.save(panel.workspace.private / KEPT, saved.getvalue())
 
 
-def _shared(value: Any) -> Any:
-    return intern(value) if isinstance(value, str) else value
+def _axes(settings: Settings) -> dict[str, tuple[Sequence[str], ...]]:
+    """What the places of each array of numbers stand for, behind the turn."""
+    judges, dimensions = settings.judge.models, settings.judge.dimensions
+    votes = {"votes": (judges, ORDERS, dimensions), "asked": (judges, ORDERS)}
+    return {**votes, "tokens": (judges, TOKENS), "cost": (judges,), "lengths": (LENGTHS,)}
+
+
+def _labels(name: str, axes: Iterable[Sequence[str]]) -> list[str]:
+    return [" ".join([name, *places]) for places in itertools.product(*axes)]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from duel import offline, placement, settings
 from duel.judging import survey
@@ -234,8 +235,24 @@ def test_the_kept_table_is_never_believed_against_the_files(
     assert changed.margin > first.margin
     other = validate.run(workspace, chosen_with(workspace, "[judge]\nmetric_keys = ['protocol']\n"), regate=True).found
     assert other.challenger_score == pytest.approx(other.by_metric["protocol"])
-    (workspace.private / "case.npz").write_bytes(b"PK damaged")
+    (workspace.private / "scores.parquet").write_bytes(b"PK damaged")
     assert validate.run(workspace, chosen_with(workspace), offline=True, regate=True).found.margin == changed.margin
+
+
+def test_the_scores_are_left_as_one_table_with_a_column_for_each_vote(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey, "FEWEST", 1)
+    chosen = chosen_with(workspace)
+    validate.run(workspace, chosen, offline=True)
+    rows = {row["files"]: row for row in parquet.read_table(workspace.private / "scores.parquet").to_pylist()}
+    scores = [workspace.read(path, Score) for path in workspace.score_paths()]
+    assert rows.keys() == {score.file for score in scores}
+    for score in scores:
+        row = rows[score.file]
+        assert (row["score"], row["instances"], row["part"]) == (score.score, score.instance_id, "columns")
+        votes = {f"votes {v.judge} {v.order} {name}": 2 * getattr(v, name) for v in score.votes for name in DIMENSIONS}
+        assert {name: row[name] for name in row if name.startswith("votes ")} == votes
 
 
 @pytest.mark.parametrize(
