@@ -38,6 +38,7 @@ FLOORS = [
         "file_sums",
         "spill",
         "processes",
+        "local_server",
         "turn",
         "shell",
         "history",

@@ -53,7 +53,8 @@ def endpoint_url(active: bool) -> Iterator[str]:
     if not active:
         yield ""
         return
-    from duel.offline.loopback import Server, serving
+    from duel.local_server import serving
+    from duel.offline.loopback import Server
 
-    with serving(Server()) as port:
+    with serving(Server().application()) as port:
         yield f"http://127.0.0.1:{port}/v1"

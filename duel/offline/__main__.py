@@ -16,11 +16,12 @@ def main() -> None:
     given = parser.parse_args()
 
     async def serve() -> None:
-        from duel.offline.loopback import Server, listening
+        from duel.local_server import listening
+        from duel.offline.loopback import Server
 
         end = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
-        async with listening(Server(given.latency_ms / 1000), given.port) as taken:
+        async with listening(Server(given.latency_ms / 1000).application(), given.port) as taken:
             print(f"http://127.0.0.1:{taken}/v1", flush=True)
             await end.wait()
 

@@ -4,11 +4,8 @@ Routes, with and without `/v1`: POST `chat/completions` and GET `models`.
 """
 
 import asyncio
-import concurrent.futures
 import hashlib
-import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -164,43 +161,3 @@ def event(fields: Mapping[str, Any]) -> bytes:
 def error_response(status: int, message: str, code: str = "", headers: Mapping[str, str] | None = None) -> web.Response:
     error = {"message": message, "type": "error", "code": code or str(status)}
     return web.json_response({"error": error}, status=status, headers=headers)
-
-
-@contextmanager
-def serving(server: Server, port: int = 0) -> Iterator[int]:
-    """`server` in a thread of its own while the body runs; yields its port (0 takes a free one). Raises OSError."""
-    started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, int]] = concurrent.futures.Future()
-    end = asyncio.Event()
-
-    async def serve() -> None:
-        async with listening(server, port) as taken:
-            started.set_result((asyncio.get_running_loop(), taken))
-            await end.wait()
-
-    def run() -> None:
-        try:
-            asyncio.run(serve())
-        except OSError as error:
-            started.set_exception(error)
-
-    thread = threading.Thread(target=run, name="stand-in endpoint", daemon=True)
-    thread.start()
-    loop, taken = started.result()
-    try:
-        yield taken
-    finally:
-        loop.call_soon_threadsafe(end.set)
-        thread.join()
-
-
-@asynccontextmanager
-async def listening(server: Server, port: int = 0) -> AsyncIterator[int]:
-    """Listen on `port` of 127.0.0.1 while the body runs; yields the port that was taken."""
-    # A client that goes away ends its request; the end of the body ends all of them.
-    runner = web.AppRunner(server.application(), handler_cancellation=True, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port, backlog=1024).start()
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()

@@ -5,21 +5,23 @@ screen as text nodes only. The content security policy lets this very style and 
 served page may send votes to the server it came from, which answers its own host and path alone.
 """
 
+import asyncio
 import base64
 import contextlib
 import hmac
 import logging
+import os
 import re
-import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from importlib import resources
-from threading import Lock, Thread
 from typing import Any
 
 import orjson
+from aiohttp import web
 
+from duel import local_server
 from duel.errors import DuelError, WorkspaceError
 from duel.judging import rubric
 from duel.records import PersonVote
@@ -119,7 +121,6 @@ def _own(name: str) -> str:
     return (resources.files("duel.review") / "ballot_page" / name).read_text(encoding="utf-8")
 
 
-HOST = "127.0.0.1"
 # Below the ports that systems hand out to whoever asks for any (from 32,768 on Linux, 49,152 elsewhere).
 FIRST_PORT, PORTS = 20_000, 12_000
 MOST_BYTES = 256_000
@@ -129,8 +130,8 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
+    "Server": "review",
 }
-SILENT_SECONDS = 30.0  # a connection that says nothing for so long is closed
 
 
 def token_of(secret: bytes, rater: str) -> str:
@@ -150,95 +151,61 @@ def serving(
     # Always the same, so that votes in the browser reach a server that was restarted.
     drawn = int.from_bytes(_keyed(secret, "port", rater)[:4], "big")
     chosen, token = FIRST_PORT + drawn % PORTS if port is None else port, token_of(secret, rater)
-    told = {"box": box, "make_page": staticmethod(make_page), "heard": staticmethod(heard), "writing": Lock()}
-    kind = type("Handler", (_Handler,), told | {"token": token})
-    try:
-        server = _Loopback((HOST, chosen), kind)
-    except OSError as error:
-        what, hint = "the page cannot be served", "choose another --port"
-        raise WorkspaceError(what, where=f"{HOST}:{chosen}", value=error.strerror, hint=hint) from None
-    thread = Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://{HOST}:{server.server_port}/{token}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with contextlib.ExitStack() as running:
+        try:
+            application = _Site(box, make_page, heard, token).application()
+            taken = running.enter_context(local_server.serving(application, chosen))
+        except OSError as error:
+            told, hint = os.strerror(error.errno or 0), "choose another --port"
+            where = f"{local_server.HOST}:{chosen}"
+            raise WorkspaceError("the page cannot be served", where=where, value=told, hint=hint) from None
+        yield f"http://{local_server.HOST}:{taken}/{token}/"
 
 
-class _Loopback(ThreadingHTTPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A browser that went away is no error; anything else is."""
-        if not isinstance(error := sys.exception(), OSError):
-            logging.getLogger("duel").error("the review page: %r", error)
-
-
-class _Handler(BaseHTTPRequestHandler):
+@dataclass
+class _Site:
     box: BallotBox
     make_page: Callable[[str], bytes]
     heard: Callable[[Taken], None]
-    writing: Lock
     token: str
-    timeout = SILENT_SECONDS
-    server_version, sys_version = "review", ""
 
-    def do_GET(self) -> None:
-        if self._is_ours("/"):
-            self._reply(200, "text/html; charset=utf-8", self.make_page(f"/{self.token}/votes"))
+    def application(self) -> web.Application:
+        async def headed(_: web.Request, response: web.StreamResponse) -> None:
+            response.headers.update(HEADERS)
 
-    def do_POST(self) -> None:
-        if not self._is_ours("/votes"):
-            return
-        length, rows = self.headers.get("Content-Length", ""), None
+        application = web.Application(client_max_size=MOST_BYTES)
+        application.router.add_route("*", "/{path:.*}", self.answer)
+        application.on_response_prepare.append(headed)
+        return application
+
+    async def answer(self, call: web.Request) -> web.Response:
+        """Answer only who asks this very host for this very path: a foreign name that leads here is refused."""
+        port = call.get_extra_info("sockname")[1]
+        hosts = {f"{local_server.HOST}:{port}", f"localhost:{port}"}
+        origins = {None, *(f"http://{host}" for host in hosts)}
+        if call.headers.get("Host") not in hosts or call.headers.get("Origin") not in origins:
+            return web.Response(status=403)
+        asked = f"{call.method} {call.raw_path}".encode()
+        if hmac.compare_digest(asked, f"GET /{self.token}/".encode()):
+            body = await asyncio.to_thread(self.make_page, f"/{self.token}/votes")
+            return web.Response(body=body, content_type="text/html", charset="utf-8")
+        if not hmac.compare_digest(asked, f"POST /{self.token}/votes".encode()):
+            return web.Response(status=404)
         # Another site's page may not send JSON without asking first, and is not answered when it asks.
-        if self.headers.get_content_type() != "application/json" or not length.isdecimal():
-            self._reply(415)
-        elif int(length) > MOST_BYTES:
-            self._reply(413)
-        else:
-            with contextlib.suppress(ValueError):
-                rows = orjson.loads(self.rfile.read(int(length)))
-            if isinstance(rows, list):
-                self._take(rows)
-            else:
-                self._reply(400)
+        if call.content_type != "application/json":
+            return web.Response(status=415)
+        rows = None
+        with contextlib.suppress(ValueError):
+            rows = orjson.loads(await call.read())
+        return await asyncio.to_thread(self.take, rows) if isinstance(rows, list) else web.Response(status=400)
 
-    def _take(self, rows: list[Any]) -> None:
+    def take(self, rows: list[Any]) -> web.Response:
         try:
-            with self.writing:
-                taken = self.box.take(rows)
+            taken = self.box.take(rows)
         except DuelError as error:
             logging.getLogger("duel").error("%s", error)
-            self._reply(507)
-            return
+            return web.Response(status=507)
+        self.heard(taken)
         names = [f"{row.get('id')} {row.get('at')}" if isinstance(row, dict) else "" for row in rows]
         told = {"saved": taken.acknowledged, "refused": [name for name in names if name not in taken.acknowledged]}
-        self._reply(200, "application/json", orjson.dumps(told))
-        self.heard(taken)
-
-    def _is_ours(self, path: str) -> bool:
-        """Answer only who asks this very host for this very path: a foreign name that leads here is refused."""
-        port = self.server.server_port  # type: ignore[attr-defined]
-        hosts = {f"{HOST}:{port}", f"localhost:{port}"}
-        origin = self.headers.get("Origin")
-        if self.headers.get("Host") not in hosts or origin not in {None, *(f"http://{host}" for host in hosts)}:
-            self._reply(403)
-        elif not hmac.compare_digest(self.path.encode(), f"/{self.token}{path}".encode()):
-            self._reply(404)
-        else:
-            return True
-        return False
-
-    def _reply(self, status: int, kind: str = "text/plain; charset=utf-8", body: bytes = b"") -> None:
-        self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **HEADERS}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: Any) -> None:
-        """Nothing: the stage says what came in."""
+        return web.Response(body=orjson.dumps(told), content_type="application/json")

@@ -11,8 +11,9 @@ from typing import Any
 
 from aiohttp import web
 
+from duel.local_server import serving
 from duel.offline import rules
-from duel.offline.loopback import MODELS, Server, StandInReply, error_response, key_of, sent, serving
+from duel.offline.loopback import MODELS, Server, StandInReply, error_response, key_of, sent
 
 # Requests whose particulars are kept to look at; counts are kept of all.
 SEEN_AT_MOST = 10_000
@@ -169,7 +170,7 @@ class StandIn:
 
 @contextmanager
 def watching(server: WatchedServer, port: int = 0) -> Iterator[StandIn]:
-    with serving(server, port) as taken:
+    with serving(server.application(), port) as taken:
         yield StandIn(server, taken)
 
 

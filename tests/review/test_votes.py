@@ -218,7 +218,8 @@ def test_the_page_is_served_with_a_policy_that_loads_nothing(served: tuple[str, 
         ("POST", "/{token}/votes", {"Content_Type": "application/json"}, b"{", 400),
         ("POST", "/{token}/votes", {"Content_Type": "application/json"}, b"{}", 400),
         ("POST", "/{token}/votes", {"Content_Type": "application/json"}, b" " * 300_000, 413),
-        ("OPTIONS", "/{token}/votes", {"Origin": "https://evil.example"}, b"", 501),
+        ("OPTIONS", "/{token}/votes", {"Origin": "https://evil.example"}, b"", 403),
+        ("HEAD", "/{token}/", {}, b"", 404),
     ],
 )
 def test_only_the_page_itself_is_answered(

@@ -1,0 +1,51 @@
+"""A web application on 127.0.0.1: in a thread of its own while a block runs, or in the loop that is there."""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+from aiohttp import web
+
+HOST = "127.0.0.1"
+
+
+@contextmanager
+def serving(application: web.Application, port: int = 0) -> Iterator[int]:
+    """Serve in a thread while the body runs; yields the port (0 takes a free one). Raises OSError where it is taken."""
+    started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, int]] = concurrent.futures.Future()
+    end = asyncio.Event()
+
+    async def serve() -> None:
+        async with listening(application, port) as taken:
+            started.set_result((asyncio.get_running_loop(), taken))
+            await end.wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(serve())
+        except OSError as error:
+            started.set_exception(error)
+
+    thread = threading.Thread(target=run, name="local server", daemon=True)
+    thread.start()
+    loop, taken = started.result()
+    try:
+        yield taken
+    finally:
+        loop.call_soon_threadsafe(end.set)
+        thread.join()
+
+
+@asynccontextmanager
+async def listening(application: web.Application, port: int = 0) -> AsyncIterator[int]:
+    """Listen on `port` while the body runs; yields the port that was taken."""
+    # A client that goes away ends its request; the end of the body ends all of them.
+    runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, HOST, port, backlog=1024).start()
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
