@@ -88,7 +88,8 @@ def encode(
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
     body = {dialect.renamed.get(name, name): value for name, value in body.items() if name not in dialect.without}
-    return orjson.dumps(body, default=list)
+    # A copy: orjson keeps the room that the worst escapes would take behind its bytes, 130 KB for a body of 15 KB.
+    return bytes(memoryview(orjson.dumps(body, default=list)))
 
 
 def reminded(messages: Sequence[Mapping[str, Any]], reminder: str) -> list[Mapping[str, Any]]:

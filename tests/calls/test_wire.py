@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tracemalloc
 from typing import Any
 
 import orjson
@@ -81,6 +82,17 @@ def test_thinking_is_switched_in_the_names_of_every_model() -> None:
     assert "chat_template_kwargs" not in orjson.loads(
         encode(asked, "m", 20, dialect=Dialect(without={"chat_template_kwargs"}))
     )
+
+
+def test_a_body_takes_no_more_memory_than_it_has_bytes() -> None:
+    request = Request("king", "a", "m", [{"role": "user", "content": "x" * 20_000}], 100)
+    tracemalloc.start()
+    try:
+        bodies = [encode(request, "m", 100) for _ in range(20)]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.1 * sum(map(len, bodies))
 
 
 def test_cached_and_reasoning_tokens_are_kept_and_nonsense_is_not() -> None:
