@@ -117,7 +117,7 @@ async def children(
     for kind, path in source_files(workspace):
         for number, line in enumerate(path.read_bytes().splitlines() if kind in kinds else (), 1):
             try:
-                rows.append(ScaledRow.of_line(line))
+                rows.append(ScaledRow.parse(line))
             except ItemError as error:
                 drops.drop(f"{kind}/{path.name}:{number}", "", error.reason, error.what)
     if not rows:

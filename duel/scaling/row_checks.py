@@ -133,7 +133,7 @@ def _batch(checks: "RowChecks", batch: RowBatch) -> ReadBatch:
     for number, line in enumerate(lines, first):
         name = f"{kind}/{file}:{number}"
         try:
-            row = ScaledRow.of_line(line)
+            row = ScaledRow.parse(line)
             name = row.id
             require(row.source.kind == kind, "damaged", f"a row of {row.source.kind} among those of {kind}")
             row, calls = checks(row)
