@@ -24,7 +24,7 @@ from duel.scaling.agent_tools import envelopes
 from duel.settings import Settings
 from duel.sources.mining import mined
 from duel.sources.mining.sweep import Mine
-from duel.workspace import Workspace, cannot_write, natural_order
+from duel.workspace import Workspace, disk_errors, natural_order
 
 Kind: TypeAlias = Literal["duels", "sessions", "public", "synthetic", "augmented", "pairs"]
 KINDS: tuple[Kind, ...] = get_args(Kind)  # the sources, in the order in which one of two copies is kept
@@ -136,22 +136,20 @@ def save(workspace: Workspace, kind: Kind, name: str, rows: Iterable[ScaledRow])
     part = path.with_name(f".{path.name}.part")
     count = 0
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            for row in rows:
-                file.write(row.line())
-                count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        if count:
-            part.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from None
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                for row in rows:
+                    file.write(row.line())
+                    count += 1
+                file.flush()
+                os.fsync(file.fileno())
+            if count:
+                part.replace(path)
+                return path, count
     finally:
         part.unlink(missing_ok=True)
-    if not count:
-        raise SourceError("no row was made, and nothing was written", where=path, hint="the lines above say why")
-    return path, count
+    raise SourceError("no row was made, and nothing was written", where=path, hint="the lines above say why")
 
 
 def from_sessions(mine: Mine, kind: Kind, name: str, license: str = "") -> Iterator[ScaledRow]:
