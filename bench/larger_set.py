@@ -93,7 +93,7 @@ def measure_plans(count: int, places: list[str], mirrors: str) -> None:
         result = scale.run(workspace, chosen, what="synthesize", place=places, count=count, offline=True)
         print(*result.found, f"in {time.monotonic() - began:.0f} s")
         lines = (folder / "training-data/scaled/synthetic/plans.jsonl").read_bytes().splitlines()
-        rows = [ScaledRow.of_line(line) for line in lines]
+        rows = [ScaledRow.parse(line) for line in lines]
         print("kinds", dict(Counter(row.made["kind"] for row in rows).most_common()))
         print("sequences of calls:", len({tuple(call.name for call in row.calls()) for row in rows}))
         print(f"observations reproduced: {asyncio.run(executed_again(workspace, rows))} of {len(rows)}")
@@ -145,7 +145,7 @@ def measure_splits(folder: Path) -> None:
     sources: dict[str, ScaledRow] = {}
     for path in folder.glob("training-data/scaled/*/*.jsonl"):
         if path.parent.name != "combined":
-            sources |= {row.id: row for row in map(ScaledRow.of_line, path.read_bytes().splitlines())}
+            sources |= {row.id: row for row in map(ScaledRow.parse, path.read_bytes().splitlines())}
     with (folder / "training-data/scaled/combined/rows.jsonl").open("rb") as lines:
         split = {row["id"]: row["split"] for row in map(json.loads, lines)}
     by_row = {name: random.Random(name).choices(["train", "validation", "test"], [80, 10, 10])[0] for name in split}

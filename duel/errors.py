@@ -90,3 +90,9 @@ class ItemError(DuelError):
     def __init__(self, reason: str, what: str = "", **details: object) -> None:
         super().__init__(what or reason, **details)  # type: ignore[arg-type]
         self.reason = reason
+
+
+def require(holds: object, reason: str, what: str = "") -> None:
+    """Raise ItemError unless `holds` is true."""
+    if not holds:
+        raise ItemError(reason, what)

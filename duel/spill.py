@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from duel.workspace import cannot_write
+from duel.workspace import disk_errors
 
 
 class Spill:
@@ -35,12 +35,10 @@ class Spill:
         self._waiting.append(weakref.ref(spilled))
         if len(self._waiting) > self._newest and (oldest := self._waiting.popleft()()) is not None:
             data, start = zlib.compress(orjson.dumps(oldest.held), self._level), self._end
-            try:
+            with disk_errors(self.folder or Path(tempfile.gettempdir())):
                 while data:
                     written = os.pwrite(self.file, data, self._end)
                     data, self._end = data[written:], self._end + written
-            except OSError as error:
-                raise cannot_write(self.folder or Path(tempfile.gettempdir()), error) from None
             oldest.place, oldest.held = (start, self._end - start), None
         return spilled
 

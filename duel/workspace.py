@@ -377,6 +377,15 @@ def cannot_write(path: Path, error: OSError) -> WorkspaceError:
     return WorkspaceError("cannot write", where=path, value=error.strerror, hint="is the folder yours to write in?")
 
 
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """What the file system refuses in the body is told as `cannot_write` tells it."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
 def _damaged(path: Path, error: Exception) -> ItemError:
     what = error.what if isinstance(error, ItemError) else getattr(error, "strerror", None) or f"not JSON: {error}"
     return ItemError("damaged", what, where="/".join(path.parts[-2:]))

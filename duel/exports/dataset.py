@@ -25,7 +25,7 @@ from duel.exports import lengths, recipes
 from duel.exports.example import Division, Dropped, Example, ExportError, Handover
 from duel.exports.formats import FORMATS, Format, Provenance, provenance
 from duel.exports.lengths import Measure
-from duel.workspace import Workspace, cannot_write
+from duel.workspace import Workspace, disk_errors
 
 if TYPE_CHECKING:
     import pyarrow
@@ -140,7 +140,7 @@ class Export:
         self.files: dict[str, dict[str, Any]] = {}
 
     def __enter__(self) -> Self:
-        with self._disk():
+        with disk_errors(self.folder):
             shutil.rmtree(self.new, ignore_errors=True)  # a killed run's
             self.new.mkdir(parents=True)
         return self
@@ -152,7 +152,7 @@ class Export:
 
     def add(self, form: Format, division: Division) -> Written:
         """Write every split in one format. Raises ExportError as `write_format` does."""
-        with self._disk():
+        with disk_errors(self.folder):
             return self.take(write_format(self.new, form, division, self.measure))
 
     def take(self, written: Written) -> Written:
@@ -167,7 +167,7 @@ class Export:
 
     def save(self, card: str, facts: Mapping[str, Any]) -> None:
         """Put everything under `export/`, the manifest last; an earlier export's other files are removed."""
-        with self._disk():
+        with disk_errors(self.folder):
             with (self.new / ROWS).open("wb") as rows:
                 for done in self.written:
                     with (self.new / f"{done.name}.index").open("rb") as lines:
@@ -193,13 +193,6 @@ class Export:
                 (self.folder / name).unlink(missing_ok=True)
                 with suppress(OSError):
                     (self.folder / name).parent.rmdir()  # a format that this export does not have
-
-    @contextmanager
-    def _disk(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise cannot_write(self.folder, error) from None
 
 
 def _noted(folder: Path, name: str, text: str | None = None) -> dict[str, dict[str, Any]]:

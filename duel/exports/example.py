@@ -18,7 +18,7 @@ from duel import shell, turn
 from duel.command import say
 from duel.conversation import dialogue, tasks
 from duel.conversation.model import Entry
-from duel.errors import ItemError, UserError
+from duel.errors import UserError, require
 from duel.history import estimate_tokens, history_tokens
 from duel.records import Audit, Message
 from duel.spill import Spill, Spilled
@@ -250,8 +250,7 @@ def recorded(example: Example, calls: bool = False, whole: bool = True) -> list[
     messages = example.native or example.messages if calls else example.messages
     if not whole:
         turns = [place for place, message in enumerate(messages) if message.role == "assistant"]
-        if not turns:
-            raise ItemError("no-agent-turn", "the conversation holds no agent turn")
+        require(turns, "no-agent-turn", "the conversation holds no agent turn")
         messages = messages[: turns[-1] + 1]
     return [replace(example, messages=messages, native=(), rejected="", others=())]
 
@@ -262,8 +261,8 @@ calls_ending_on_turn = partial(recorded, calls=True, whole=False)
 
 def text_only(example: Example) -> list[Example]:
     """A row that ends on an agent turn, for formats that know text alone."""
-    if dialogue.is_native(example.messages):
-        raise ItemError("native-tool-calls", "this format has no place for native tool calls")
+    plain = not dialogue.is_native(example.messages)
+    require(plain, "native-tool-calls", "this format has no place for native tool calls")
     return recorded(example, whole=False)
 
 
@@ -291,8 +290,7 @@ def each_turn(example: Example, cap: int = TURNS_OF_A_KIND) -> list[Example]:
         if all(taken[kind] < cap for kind in kinds):
             taken.update(kinds)
             kept[place] = row
-    if not kept:
-        raise ItemError("no-agent-turn", "no turn is well-formed")
+    require(kept, "no-agent-turn", "no turn is well-formed")
     return [row for _, row in sorted(kept.items())]
 
 
@@ -309,24 +307,20 @@ def pair(example: Example, turns: bool = False, scored: bool = False) -> list[Ex
     Of a guided run: a row for each proposal that did not run beside the turn that did, behind what the agent saw.
     `turns`: one message a side. `scored`: only what the panel saw.
     """
-    if turns and example.lost:
-        raise ItemError("pair-of-runs", "this format holds one message a side, and this is a pair of whole runs")
-    if scored and example.margin is None:
-        raise ItemError("no-score", "the panel gave no score")
+    of_runs = "this format holds one message a side, and this is a pair of whole runs"
+    require(not (turns and example.lost), "pair-of-runs", of_runs)
+    require(not scored or example.margin is not None, "no-score", "the panel gave no score")
     if example.refused and not example.lost:
         bare = replace(example, refused=(), native=(), recorded=False)
         rows = [replace(_until(bare, place), rejected=text) for place, text in example.refused]
         rows = [row for row in rows if row.rejected.strip() != row.accepted.strip()]
-        if not rows:
-            raise ItemError("same-text", "every proposal says what ran")
+        require(rows, "same-text", "every proposal says what ran")
         return rows[:1] if scored else rows
-    if not example.rejected:
-        raise ItemError("no-pair", "there is no second candidate")
+    require(example.rejected, "no-pair", "there is no second candidate")
     texts = dict.fromkeys((example.rejected, *example.others))
     accepted = example.accepted.strip()
     rows = [replace(example, rejected=text, others=()) for text in texts if text.strip() != accepted]
-    if not rows or rows[0].rejected != example.rejected:
-        raise ItemError("same-text", "both candidates say the same")
+    require(rows and rows[0].rejected == example.rejected, "same-text", "both candidates say the same")
     return rows[:1] if scored else [rows[0], *(replace(row, score=None, score_expected=None) for row in rows[1:])]
 
 

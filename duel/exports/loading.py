@@ -17,7 +17,7 @@ from duel.conversation import dialogue, message_rows, record_files
 from duel.conversation.model import Session
 from duel.conversation.values import loaded, parts, text
 from duel.environment import expanded
-from duel.errors import ItemError, SourceError
+from duel.errors import ItemError, SourceError, require
 from duel.exports.example import Dropped, Example, ExportError, Loaded, SpilledMessages
 from duel.records import Answer, Bucket, Commit, Kept, Message, Score, Side
 from duel.settings import Settings
@@ -219,8 +219,8 @@ def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Exam
         system = text(record, "system_prompt")
         own = [Message(role="system", content=system)] if system and native[0].role != "system" else []
         native = [*own, *native]
-    if not any(message.role == "assistant" for message in (*messages, *native)):
-        raise ItemError("no-agent-turn", "the conversation holds no agent turn")
+    acts = any(message.role == "assistant" for message in (*messages, *native))
+    require(acts, "no-agent-turn", "the conversation holds no agent turn")
     instance_id = text(record, "instance_id") or name
     # What `duel guide` marked: the proposals that did not run, each with the place of the turn that did.
     rows = given if isinstance(given := loaded(record.get("interventions")), list) else []
@@ -251,19 +251,16 @@ def example_of(record: Mapping[str, Any], identity: str, name: str = "") -> Exam
 def _conversation(record: Mapping[str, Any], identity: str) -> tuple[list[Message], list[Message], Session]:
     """(the messages as recorded, the same with native calls where the text holds the actions, the session)."""
     rows = message_rows.conversation(record)
-    if not rows:
-        raise ItemError("no-messages", "the row holds no list of {role, content}")
+    require(rows, "no-messages", "the row holds no list of {role, content}")
     session = message_rows.session(record, "", identity)
-    if session.refusal:
-        raise ItemError(session.refusal, session.detail)
+    require(not session.refusal, session.refusal, session.detail)
     native = [Message.model_validate(message) for message in dialogue.native_chat(session)]
     if not session.acts_in_text:
         return native, [], session
     said = []
     for row in [row for row in rows if row["role"] != "exit"]:
         content, images = parts(row["content"])
-        if images:
-            raise ItemError("content-not-text", "a message holds something else than text")
+        require(not images, "content-not-text", "a message holds something else than text")
         # What a tool answers is a message of the user there.
         said.append(Message(role="user" if row["role"] == "tool" else row["role"], content=content))
     return said, [] if session.keeps_protocol or not session.calls else native, session

@@ -24,7 +24,7 @@ from duel.refining.rewrites import Trial
 from duel.reporting.listed_turns import Judged, ListedTurn, NotOfThisVerdict, Reader
 from duel.reporting.page import CHUNK_TURNS, PORTION_TURNS, Details, packed, searched
 from duel.settings import Settings
-from duel.workspace import BUCKETS, Workspace, cannot_write
+from duel.workspace import BUCKETS, Workspace, disk_errors
 
 MANIFEST = "kept.json"
 _IN_A_BUCKET = re.compile(rf"({'|'.join(BUCKETS)})/(\d+/)?[^/\0]+\.json")
@@ -73,10 +73,8 @@ class Shelves:
                 gone.add(name)
         for name in sorted(gone):
             path = self.workspace.root / name
-            try:
+            with disk_errors(path):
                 path.unlink(missing_ok=True)
-            except OSError as error:
-                raise cannot_write(path, error) from None
         self.workspace.save_page(self.workspace.private / MANIFEST, sorted(kept.difference(self.in_the_way)))
         return len(gone)
 

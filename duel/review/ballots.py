@@ -25,7 +25,7 @@ from duel.judging import rubric
 from duel.records import Answer, Candidate, Lot, Order, PersonVote, Record, Score
 from duel.records.votes import LONGEST_REASON, LONGEST_SECONDS, PERSON, STAND_IN
 from duel.settings import Settings
-from duel.workspace import Workspace, cannot_write
+from duel.workspace import Workspace, disk_errors
 
 OVERLAP = 4  # one turn in so many is one that others are shown as well, as far as there are any: agreement among people
 REPEATS = 10  # one repeat for so many turns: agreement of a person with themselves
@@ -269,7 +269,7 @@ def _append(workspace: Workspace, name: str, made: Callable[[bytes], Sequence[Re
     from filelock import FileLock
 
     path = workspace.review / name
-    try:
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         workspace.private.mkdir(parents=True, exist_ok=True)
         with FileLock(workspace.private / f"{name}.lock"), path.open("ab+", buffering=0) as file:
@@ -282,9 +282,7 @@ def _append(workspace: Workspace, name: str, made: Callable[[bytes], Sequence[Re
             while payload:
                 payload = payload[file.write(payload) :]
             os.fsync(file.fileno())
-            return len(rows)
-    except OSError as error:
-        raise cannot_write(path, error) from None
+    return len(rows)
 
 
 # Rules that vote in place of people where no person takes part: offline runs show what the figures look like.

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from duel.bookkeeping import LeftOut
 from duel.conversation.model import AgentCall, AgentReply, Entry, calls_made
-from duel.errors import ItemError, SourceError
+from duel.errors import ItemError, SourceError, require
 from duel.execution.executor import Executor, Start
 from duel.scaling import agent_tools, episodes
 from duel.scaling.agent_tools import Toolset
@@ -46,8 +46,7 @@ class Parent:
         """(beat, place in it, call) of one call of these tools. Raises ItemError where there is none."""
         replies = [(at, beat) for at, beat in enumerate(self.beats) if isinstance(beat, AgentReply)]
         fit = [(at, n, call) for at, beat in replies for n, call in enumerate(beat.calls) if call.name in tools]
-        if not fit:
-            raise ItemError("change-does-not-apply", f"no call of {', '.join(tools)}")
+        require(fit, "change-does-not-apply", f"no call of {', '.join(tools)}")
         return draw.choice(fit)
 
     def instead(self, at: int, n: int, call: AgentCall) -> list[Entry]:
@@ -84,15 +83,13 @@ def context_added(parent: Parent, draw: random.Random) -> Child:
 def context_taken_away(parent: Parent, draw: random.Random) -> Child:
     at, n, call = parent.drawn(draw, "read")
     shown = int(call.arguments.get("limit", 200))
-    if shown == 1:
-        raise ItemError("change-does-not-apply", "one line is read")
+    require(shown != 1, "change-does-not-apply", "one line is read")
     return parent.instead(at, n, AgentCall("", "read", call.arguments | {"limit": shown // 2})), None
 
 
 def second_task(parent: Parent, draw: random.Random) -> Child:
     others = [row for row in parent.siblings if row.id != parent.row.id]
-    if not others:
-        raise ItemError("change-does-not-apply", "no other row starts at this commit")
+    require(others, "change-does-not-apply", "no other row starts at this commit")
     other = draw.choice(others)
     return [*parent.beats, *episodes.beats_of(other, parent.tools)], other
 
@@ -120,7 +117,7 @@ async def children(
     for kind, path in source_files(workspace):
         for number, line in enumerate(path.read_bytes().splitlines() if kind in kinds else (), 1):
             try:
-                rows.append(ScaledRow.of_line(line))
+                rows.append(ScaledRow.parse(line))
             except ItemError as error:
                 drops.drop(f"{kind}/{path.name}:{number}", "", error.reason, error.what)
     if not rows:
@@ -168,17 +165,16 @@ async def _child(executor: Executor, number: int, parent: Parent, draw: random.R
     (beats, other), of_parent = CHANGES[name](parent, draw), parent.row.made
     calls = calls_made(beats)
     seen, diff = await episodes.again(executor, parent.start, calls)
-    if (seen, diff) != await episodes.again(executor, parent.start, calls):
-        raise ItemError("not-reproduced", name)
+    require((seen, diff) == await episodes.again(executor, parent.start, calls), "not-reproduced", name)
     both: list[Mapping[str, Any]] = [of_parent, other.made] if other else [of_parent]
     told = {key: [text for made in both for text in made.get(key, ())] for key in ("needs", "asked", "names")}
-    if not episodes.are_observed(told["needs"], seen):
-        raise ItemError("answer-not-observed", name)
-    if not other and diff != (await episodes.again(executor, parent.start, calls_made(parent.beats)))[1]:
-        raise ItemError("another-diff", name)
+    require(episodes.are_observed(told["needs"], seen), "answer-not-observed", name)
+    if not other:
+        _, of_parents_calls = await episodes.again(executor, parent.start, calls_made(parent.beats))
+        require(diff == of_parents_calls, "another-diff", name)
     failed = sum(one.failed for one in seen)
-    if name == "failure inserted" and failed <= of_parent.get("failed_calls", 0):
-        raise ItemError("path-exists", name)
+    fails_more = failed > of_parent.get("failed_calls", 0)
+    require(fails_more or name != "failure inserted", "path-exists", name)
     row = _copy(parent, number)
     messages = episodes.messages(beats, seen, parent.tools)
     group = [*row.group, *([f"row {other.id}"] if other else [])]

@@ -86,7 +86,10 @@ def rows(folder: Path, drops: LeftOut, called: str = "") -> Iterator[ScaledRow]:
 def _git(folder: Path, *words: str, given: bytes = b"", may_fail: bool = False) -> bytes:
     command = ["git", *own_commits.NOTHING_RUNS, "-C", str(folder), *words]
     env = os.environ | {"GIT_NO_LAZY_FETCH": "1"}
-    done = subprocess.run(command, input=given, env=env, capture_output=True, check=False)  # noqa: S603 - a list, no shell
+    try:
+        done = subprocess.run(command, input=given, env=env, capture_output=True, check=False)  # noqa: S603 - no shell
+    except OSError as error:
+        raise SourceError("git cannot be run", value=error.strerror, hint="install it: pairs are read by it") from None
     if done.returncode and not may_fail:
         raise SourceError("not a git repository with a commit", where=folder, hint="`git init` and commit")
     return done.stdout

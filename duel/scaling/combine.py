@@ -63,7 +63,7 @@ class SpoolPart(Sequence[Example]):
     def row(self, place: int) -> ScaledRow:
         with self.path.open("rb") as file:
             file.seek(self.starts[place])
-            return ScaledRow.of_line(file.readline())
+            return ScaledRow.parse(file.readline())
 
 
 @dataclass

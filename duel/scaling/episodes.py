@@ -18,7 +18,7 @@ from duel.bookkeeping import LeftOut
 from duel.command import say
 from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Said, calls_made
-from duel.errors import ItemError, SettingsError
+from duel.errors import ItemError, SettingsError, require
 from duel.execution import backends
 from duel.execution.executor import Executor, Start, State, fresh
 from duel.execution.replay import as_done
@@ -102,8 +102,8 @@ async def carry_out(state: State, call: AgentCall) -> Seen:
     else:
         command = asked["command"]
     done = await state.run(command, merged=True)
-    if done.ended_by or done.stdout.total > LONGEST:
-        raise ItemError("execution", f"{call.name}: {done.ended_by or 'a result that is too long'}")
+    ended_by = done.ended_by or ("a result that is too long" if done.stdout.total > LONGEST else "")
+    require(not ended_by, "execution", f"{call.name}: {ended_by}")
     return Seen(done.stdout.text.rstrip("\n") or "(nothing was printed)", done.exit != 0)
 
 
@@ -116,8 +116,8 @@ async def _edit(state: State, asked: dict[str, Any], path: str) -> Seen:
     if times == 0 or (times > 1 and not asked.get("all")):
         return Seen(f"{times} matches of the text in {asked['path']}; nothing was changed", True)
     after = text.replace(asked["old"], asked["new"])
-    if (await state.run(f"cat > {path} <<'DUEL_END_OF_FILE'\n{after}DUEL_END_OF_FILE")).exit:
-        raise ItemError("execution", f"{asked['path']} cannot be written")
+    done = await state.run(f"cat > {path} <<'DUEL_END_OF_FILE'\n{after}DUEL_END_OF_FILE")
+    require(done.exit == 0, "execution", f"{asked['path']} cannot be written")
     return Seen(f"{asked['path']} was changed in {times} place{'s' * (times > 1)}", False)
 
 
@@ -168,12 +168,10 @@ async def _drawn(
             if start not in known:
                 async with fresh(executor, start) as state:
                     known[start] = await survey(state)
-            if len(known[start].places) < 2:
-                raise ItemError("no-definitions", name)
+            require(len(known[start].places) >= 2, "no-definitions", name)
             steps = plans()[kind][1](known[start], draw)
             request, names = next(steps)
-            if (once := f"{name} {request}") in drawn:
-                raise ItemError("asked-before", request)
+            require((once := f"{name} {request}") not in drawn, "asked-before", request)
         except ItemError as error:
             drops.drop(identity, name, error.reason, f"{kind}: {error.what}")
             continue
@@ -201,17 +199,15 @@ async def _episode(executor: Executor, start: Start, draft: ScaledRow, steps: St
         except StopIteration as end:
             (answer, needs), diff = end.value, await state.changes()
     calls = calls_made(beats)
-    if not are_observed(needs, made):
-        raise ItemError("answer-not-observed", answer)
-    if await again(executor, start, calls) != (made, diff):
-        raise ItemError("not-reproduced", request)
+    require(are_observed(needs, made), "answer-not-observed", answer)
+    require(await again(executor, start, calls) == (made, diff), "not-reproduced", request)
     for left, one in enumerate(made):
         if not one.failed:
             without, changed = made[:left] + made[left + 1 :], diff
             if calls[left].name not in LOOKS:
                 without, changed = await again(executor, start, calls[:left] + calls[left + 1 :])
-            if are_observed(needs, without) and changed == diff:
-                raise ItemError("call-not-needed", calls[left].name)
+            needed = not are_observed(needs, without) or changed != diff
+            require(needed, "call-not-needed", calls[left].name)
     told = messages([*beats, AgentReply(answer)], made, tools)
     known = draft.made | {"needs": needs, "failed_calls": sum(one.failed for one in made)}
     return draft.model_copy(update={"messages": told, "tools": tools.declared, "made": known})

@@ -18,7 +18,7 @@ from duel.audit.leaks import find_leaks
 from duel.audit.rarity import Rarity
 from duel.bookkeeping import LeftOut
 from duel.calls import Occurrences, Request
-from duel.errors import ItemError
+from duel.errors import ItemError, require
 from duel.records import Commit, Message
 from duel.scaling.scaled_rows import ScaledRow
 from duel.settings import Settings
@@ -89,8 +89,8 @@ class PhrasedRow:
         async def one(wanted: TextAsked) -> str:
             def read(reply: str) -> str:
                 said = re.sub(r"^[\"“]|[\"”]$", "", reply.strip())
-                if problem := wanted.problem(said, self.settings.audit.leak_max):
-                    raise ItemError(problem, self.draft.request())
+                problem = wanted.problem(said, self.settings.audit.leak_max)
+                require(not problem, problem, self.draft.request())
                 return said
 
             return await calls.readable(ask, wanted.request, read, self.settings.generate.format_retries)
@@ -134,8 +134,7 @@ class Phrasing:
         places = [place for place, message in enumerate(row.messages) if message.role == "user"]
         drafts = row.made.get("asked") or [row.messages[place].content for place in places[:1]]
         for place, draft in zip(places, drafts, strict=False):
-            if len(draft) > LONGEST:
-                raise ItemError("request-too-long", f"over {LONGEST} characters")
+            require(len(draft) <= LONGEST, "request-too-long", f"over {LONGEST} characters")
             named = (name for name in row.made.get("names", ()) if name in draft)
             kept = list(dict.fromkeys([*named, *names_in(draft)]))
             drawn = hashlib.sha256(f"{row.id}/{place}".encode()).digest()

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 
 from duel.conversation.model import AgentCall
-from duel.errors import ItemError
+from duel.errors import require
 from duel.execution.executor import State
 from duel.scaling import table
 
@@ -42,7 +42,7 @@ class Seen:
     def second(self) -> str:
         """The second line as it was shown. Raises ItemError where it has no word to cite."""
         shown = [*self.text.splitlines(), "", ""][1]
-        _must(bool(re.search(r"\w", shown.partition("\t")[2])), "nothing-to-cite", "the definition has no second line")
+        require(re.search(r"\w", shown.partition("\t")[2]), "nothing-to-cite", "the definition has no second line")
         return shown
 
     @property
@@ -73,11 +73,6 @@ LastWords: TypeAlias = tuple[str, list[str]]  # the answer, and what must have b
 Move: TypeAlias = tuple[str, list[Any]]  # first a request and the names in it, then a thought and its calls
 Steps: TypeAlias = Generator[Move, list[Seen], LastWords]
 Plan: TypeAlias = Callable[[Ground, random.Random], Steps]
-
-
-def _must(holds: bool, reason: str, what: str = "") -> None:
-    if not holds:
-        raise ItemError(reason, what)
 
 
 # The first argument of each tool.
@@ -119,7 +114,7 @@ def _drawn(of: str, more: Mapping[str, Sequence[str]], ground: Ground, draw: ran
     """What a plan's texts name: `a`, a definition that fits, `b`, another one, and one way of each list."""
     known = [place.name for place in ground.places]
     fitting = [place for place in ground.places if _FITS[of](place, known)]
-    _must(bool(fitting), "no-definitions", of)
+    require(fitting, "no-definitions", of)
     first = draw.choice(fitting)
     names: dict[str, Any] = {"a": _facts(first)}
     names["b"] = _facts(draw.choice([place for place in ground.places if place != first]))
@@ -135,9 +130,9 @@ def _told(text: Mapping[str, Any], ground: Ground, draw: random.Random) -> Steps
         seen = yield step["say"], [_call(told, names) for told in step["calls"]]
         for one in seen:
             names[f"r{(results := results + 1)}"] = one
-        _must(seen[-1].failed or "fails" not in step, step.get("fails", ""), seen[-1].text)
-        _must(not seen[-1].failed or "works" not in step, step.get("works", ""), seen[-1].text)
-        _must(seen[-1].count == 1 or "one" not in step, step.get("one", ""), seen[-1].text)
+        require(seen[-1].failed or "fails" not in step, step.get("fails", ""), seen[-1].text)
+        require(not seen[-1].failed or "works" not in step, step.get("works", ""), seen[-1].text)
+        require(seen[-1].count == 1 or "one" not in step, step.get("one", ""), seen[-1].text)
     return text["answer"].format_map(names), [need.format_map(names) for need in text["needs"]]
 
 
@@ -146,7 +141,7 @@ def several_files(ground: Ground, draw: random.Random) -> Steps:
     yield f"Show how {place.name} begins and one place that uses it in another file.", [place.name]
     [seen] = yield "I look for the definition and its uses.", [_call({"grep": rf"\b{place.name}\b"})]
     uses = [(path, number) for path, number, _ in _LINE.findall(seen.text) if path != place.path]
-    _must(bool(uses), "no-use-elsewhere", place.name)
+    require(uses, "no-use-elsewhere", place.name)
     path, number = draw.choice(uses)
     [here] = yield "The definition first.", [_call({"read": place.path, "offset": place.line, "limit": 3})]
     use = {"read": path, "offset": int(number), "limit": 1}
@@ -161,31 +156,31 @@ def _everywhere(ground: Ground, draw: random.Random, by_tests: bool) -> Steps:
     place, new = names["a"], names["new"]
     compiler = table("ground")["compilers"].get(place.path.rpartition(".")[2], "")
     check = ground.test if by_tests else compiler.format(place.path)
-    _must(bool(check), "no-tests" if by_tests else "no-compiler", place.path)
+    require(check, "no-tests" if by_tests else "no-compiler", place.path)
     wish = "the tests must still pass" if by_tests else f"check that {place.path} still compiles"
     asked = f"Rename {place.name} to {new} everywhere; {wish}."
     yield asked, [place.name, new, *([] if by_tests else [place.path])]
     [seen] = yield "I look for every use.", [_call({"grep": rf"\b{place.name}\b"})]
     paths = sorted({line.partition(":")[0].removeprefix("./") for line in seen.text.splitlines()})
-    _must(len(paths) <= 5, "too-many-files", place.name)
+    require(len(paths) <= 5, "too-many-files", place.name)
     for path in paths:
         change = {"edit": path, "old": place.name, "new": new, "all": True}
         [done] = yield f"I change {path}.", [_call(change)]
-        _must(not done.failed, "edit-fails", path)
+        require(not done.failed, "edit-fails", path)
     [said] = yield "Now I check that it holds.", [_call({"bash": check})]
-    _must(not said.failed, "check-fails", said.text)
+    require(not said.failed, "check-fails", said.text)
     answer = f"{place.name} is {new} now in {', '.join(paths)}. The check says: {said.text.splitlines()[-1]}"
     return answer, [seen.text, said.text]
 
 
 def taken_back(ground: Ground, draw: random.Random) -> Steps:
     """A real commit, backwards: its diff is read, and every hunk is undone by hand."""
-    _must(bool(ground.commit), "no-history")
+    require(ground.commit, "no-history")
     yield f"Undo commit {ground.commit} by hand, without git revert.", [ground.commit]
     stated = {"bash": f"git show --stat --format=%s {ground.commit}"}
     [stat] = yield "What the commit touched.", [_call(stated)]
     paths = re.findall(r"^ (\S+) +\| +\d", stat.text, re.MULTILINE)
-    _must(1 <= len(paths) <= 4, "no-long-task", stat.text)
+    require(1 <= len(paths) <= 4, "no-long-task", stat.text)
     shows = [_call({"bash": f"git show --format= {ground.commit} -- {path}"}) for path in paths]
     diffs = yield "Its changes, file by file.", shows
     edits = [
@@ -193,20 +188,20 @@ def taken_back(ground: Ground, draw: random.Random) -> Steps:
         for path, seen in zip(paths, diffs, strict=True)
         for now, before in _hunks(seen.text)
     ]
-    _must(5 <= 2 + len(paths) + len(edits) <= 12, "no-long-task", f"{len(edits)} hunks")
+    require(5 <= 2 + len(paths) + len(edits) <= 12, "no-long-task", f"{len(edits)} hunks")
     for number, edit in enumerate(edits, 1):
         [done] = yield f"I undo {number} of {len(edits)}.", [edit]
-        _must(not done.failed, "edit-fails", done.text)
+        require(not done.failed, "edit-fails", done.text)
     check = {"bash": f"git diff --quiet {ground.commit}^ && echo nothing differs"}
     [left] = yield "Whether anything still differs from before the commit.", [_call(check)]
-    _must(not left.failed, "check-fails", left.text)
+    require(not left.failed, "check-fails", left.text)
     answer = f"{ground.commit} is undone in {', '.join(paths)}; nothing differs from the commit before it."
     return answer, [stat.text, *(seen.text for seen in diffs), left.text]
 
 
 def _hunks(diff: str) -> Sequence[tuple[str, str]]:
     """(text after, text before) of every hunk of a file's diff. Raises ItemError for a file that is new or gone."""
-    _must("/dev/null" not in diff and "\\ No newline" not in diff, "no-long-task", "not undone by edits")
+    require("/dev/null" not in diff and "\\ No newline" not in diff, "no-long-task", "not undone by edits")
     found = []
     for hunk in re.split(r"(?m)^@@ .*\n", diff)[1:]:
         lines = hunk.splitlines(keepends=True)

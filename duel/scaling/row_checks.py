@@ -24,7 +24,7 @@ from duel import shell
 from duel.audit import duplicates, licenses, secrets
 from duel.audit.contamination import Benchmarks
 from duel.conversation.model import AgentCall
-from duel.errors import ItemError
+from duel.errors import ItemError, require
 from duel.exports.example import Dropped
 from duel.exports.quality import scrubber
 from duel.history import estimate_tokens
@@ -133,10 +133,9 @@ def _batch(checks: "RowChecks", batch: RowBatch) -> ReadBatch:
     for number, line in enumerate(lines, first):
         name = f"{kind}/{file}:{number}"
         try:
-            row = ScaledRow.of_line(line)
+            row = ScaledRow.parse(line)
             name = row.id
-            if row.source.kind != kind:
-                raise ItemError("damaged", f"a row of {row.source.kind} among those of {kind}")
+            require(row.source.kind == kind, "damaged", f"a row of {row.source.kind} among those of {kind}")
             row, calls = checks(row)
         except ItemError as error:
             found.append(Dropped(name, kind, error.reason, error.what))
@@ -186,8 +185,7 @@ class RowChecks:
         # The code of the last reply alone: before it, a call that failed has its answer in the next message.
         for label, code in _FENCE.findall(said[-1].content if said[-1].role == "assistant" else ""):
             parses = parses_as(label.lower(), code)
-            if parses is False:
-                raise ItemError("code-does-not-parse", f"a block of {label} in the last reply")
+            require(parses is not False, "code-does-not-parse", f"a block of {label} in the last reply")
             self.notes[f"block of code {'that parses' if parses else 'in a language without a check'}"] += 1
         if not secrets.scrub("\n".join(_leaves([message.model_dump() for message in said]))).counts:
             return row, calls  # one search of all texts: eleven of the short ones took three times as long
@@ -201,8 +199,8 @@ class RowChecks:
         if self.refused_words and (said := self.refused_words.intersection(re.findall(r"\w+", text.casefold()))):
             raise ItemError("refused-word", ", ".join(sorted(said)))
         if not text.isascii():
-            if role == "assistant" and _BIDI.search(text):
-                raise ItemError("bidi-control", "characters that reverse what is read")
+            reads_as_it_runs = role != "assistant" or not _BIDI.search(text)
+            require(reads_as_it_runs, "bidi-control", "characters that reverse what is read")
             self.notes["zero-width character"] += bool(_ZERO_WIDTH.search(text))
             self.notes["not in NFC"] += not unicodedata.is_normalized("NFC", text)
 
@@ -288,14 +286,13 @@ def _leaves(value: Any) -> Iterator[str]:
 
 def _floor(row: ScaledRow, calls: list[AgentCall]) -> None:
     replies = [message.content for message in row.messages if message.role == "assistant"]
-    if not replies:
-        raise ItemError("no-reply", "nobody answers in it")
-    if not any(message.role == "user" and message.content.strip() for message in row.messages):
-        raise ItemError("no-request", "nobody asks in it")
-    if sum(len(message.content) for message in row.messages) > LONGEST:
-        raise ItemError("too-long", f"over {LONGEST:,} characters")
-    if not calls and len(" ".join(replies).split()) < FEWEST_WORDS:
-        raise ItemError("too-short", f"fewer than {FEWEST_WORDS} words and no call")
+    asked = any(message.role == "user" and message.content.strip() for message in row.messages)
+    size = sum(len(message.content) for message in row.messages)
+    says = calls or len(" ".join(replies).split()) >= FEWEST_WORDS
+    require(replies, "no-reply", "nobody answers in it")
+    require(asked, "no-request", "nobody asks in it")
+    require(size <= LONGEST, "too-long", f"over {LONGEST:,} characters")
+    require(says, "too-short", f"fewer than {FEWEST_WORDS} words and no call")
     for text in replies:
         if len(text) >= 2_000 and len(zlib.compress(text.encode("utf-8", "replace"), 1)) < LEAST_ENTROPY * len(text):
             raise ItemError("repeats-itself", "one reply says the same again and again")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 import orjson
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict
 
 from duel import placement
@@ -15,21 +15,22 @@ from duel.audit.contamination import canonical_repo
 from duel.bookkeeping import LeftOut
 from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, calls_made
-from duel.errors import ItemError, SourceError
+from duel.errors import SourceError
 from duel.exports import loading
 from duel.exports.example import Example
-from duel.records import Bucket, Message
+from duel.records import Bucket, Message, Record
+from duel.records.record import Part
 from duel.scaling.agent_tools import envelopes
 from duel.settings import Settings
 from duel.sources.mining import mined
 from duel.sources.mining.sweep import Mine
-from duel.workspace import Workspace, cannot_write, natural_order
+from duel.workspace import Workspace, disk_errors, natural_order
 
 Kind: TypeAlias = Literal["duels", "sessions", "public", "synthetic", "augmented", "pairs"]
 KINDS: tuple[Kind, ...] = get_args(Kind)  # the sources, in the order in which one of two copies is kept
 
 
-class RowSource(BaseModel):
+class RowSource(Part):
     """Where a row comes from: `name` a data set, repository or agent, `file` in it, `row` or line in the file."""
 
     model_config = ConfigDict(extra="forbid")
@@ -54,28 +55,18 @@ class HowMade(TypedDict, total=False):
     failed_calls: int
 
 
-class ScaledRow(BaseModel):
+class ScaledRow(Record):
     """One conversation of the larger set. Messages are in OpenAI's shape with arguments as objects."""
 
     model_config = ConfigDict(extra="forbid")
     id: str
     messages: list[Message]
-    tools: list[dict[str, Any]] = []
+    tools: list[dict[str, Any]] = Field(default_factory=list)
     source: RowSource
     parent: str = ""  # the id of the row that this one was made from
-    group: list[str] = []
+    group: list[str] = Field(default_factory=list)
     """What it shares with other rows, as "repository psf/requests", "commit 1a2b…", "plan 17": never split apart."""
-    made: HowMade = {}
-
-    @classmethod
-    def of_line(cls, line: bytes) -> "ScaledRow":
-        try:
-            return cls.model_validate(orjson.loads(line))
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            raise ItemError("damaged", f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-        except ValueError as error:
-            raise ItemError("damaged", f"not a JSON object: {error}") from None
+    made: HowMade = Field(default_factory=HowMade)
 
     @property
     def is_executed(self) -> bool:
@@ -145,22 +136,20 @@ def save(workspace: Workspace, kind: Kind, name: str, rows: Iterable[ScaledRow])
     part = path.with_name(f".{path.name}.part")
     count = 0
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as file:
-            for row in rows:
-                file.write(row.line())
-                count += 1
-            file.flush()
-            os.fsync(file.fileno())
-        if count:
-            part.replace(path)
-    except OSError as error:
-        raise cannot_write(path, error) from None
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                for row in rows:
+                    file.write(row.line())
+                    count += 1
+                file.flush()
+                os.fsync(file.fileno())
+            if count:
+                part.replace(path)
+                return path, count
     finally:
         part.unlink(missing_ok=True)
-    if not count:
-        raise SourceError("no row was made, and nothing was written", where=path, hint="the lines above say why")
-    return path, count
+    raise SourceError("no row was made, and nothing was written", where=path, hint="the lines above say why")
 
 
 def from_sessions(mine: Mine, kind: Kind, name: str, license: str = "") -> Iterator[ScaledRow]:

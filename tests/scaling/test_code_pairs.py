@@ -205,6 +205,12 @@ def test_a_command_line_without_a_place_says_what_to_name(script: Script, tmp_pa
         assert "hint:" in err and told in err
 
 
+def test_a_machine_without_git_is_told(script: Script, tmp_path: Path) -> None:
+    shop = repository(tmp_path / "shop", FILES)
+    told = script("scale", "pairs", shop, "--workspace", tmp_path / "w", code=2, PATH=str(tmp_path)).err
+    assert "git cannot be run" in told
+
+
 def test_a_folder_that_is_no_repository_is_told(script: Script, tmp_path: Path) -> None:
     told = script("scale", "pairs", tmp_path, "--workspace", tmp_path / "w", code=2).err
     assert "not a git repository" in told

@@ -21,7 +21,7 @@ from duel.calls.wire import encode
 from duel.command import say
 from duel.errors import UserError
 from duel.settings import Settings
-from duel.workspace import Workspace, cannot_write
+from duel.workspace import Workspace, disk_errors
 
 # Of what a provider takes so much is used: it may count otherwise.
 SHARE_OF_LIMITS = 0.9
@@ -157,10 +157,8 @@ class Prefill:
             if self.by_file:
                 wanted = Path(batch.out)
                 name = wanted.name if number == 1 else f"{wanted.stem}-{number}{wanted.suffix}"
-                try:
+                with disk_errors(wanted.with_name(name)):
                     out.path = Path(shutil.move(out.path, wanted.with_name(name)))  # it may lie on another disk
-                except OSError as error:
-                    raise cannot_write(wanted.with_name(name), error) from None
                 say(f"{len(out.asked):,} requests to {out.model} are in {out.path}")
             origin = (out.id, self.stage, self.role, out.model, batch.provider, self.route.provider.name, str(out.path))
             told = (len(out.asked), out.worst_cost, self.client.ledger.generation, now_in_utc(), state)

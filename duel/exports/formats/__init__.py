@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from duel.errors import ItemError, UserError
+from duel.errors import ItemError, UserError, require
 from duel.exports import example
 from duel.exports.example import Example, Turns, each_turn, text_only
 from duel.records import Message
@@ -99,8 +99,8 @@ class Format:
                 seen = orjson.loads(orjson.dumps(row))  # what a reader of the file will see
             except (TypeError, ValueError) as error:  # lone surrogates, huge numbers
                 raise ItemError("not-json", f"a value cannot be written as JSON: {error}") from None
-            if self.read(seen) != part.turns():
-                raise ItemError("not-read-back", f"{self.name} does not read back to the same turns")
+            same = self.read(seen) == part.turns()
+            require(same, "not-read-back", f"{self.name} does not read back to the same turns")
             yield part, row
 
     def validate(self, row: Mapping[str, Any]) -> None:
@@ -131,11 +131,6 @@ def add(
     told = {key: value for key, value in table.items() if key in _TOLD}
     rows = getattr(example, table["rows"])
     FORMATS.add(name, Format(name, table["summary"], schema, rows, write, read, check, **told))
-
-
-def require(held: bool, reason: str, what: str) -> None:
-    if not held:
-        raise ItemError(reason, what)
 
 
 def provenance(example: Example) -> Row:

@@ -9,10 +9,10 @@ from functools import partial
 from typing import Any
 
 from duel.conversation import dialogue
-from duel.errors import ItemError
+from duel.errors import require
 from duel.exports import formats
 from duel.exports.example import Example, Turns
-from duel.exports.formats import Row, require
+from duel.exports.formats import Row
 from duel.records import Message
 
 _START, _END = "<|im_start|>", "<|im_end|>"
@@ -21,8 +21,8 @@ _MESSAGE = re.compile(r"<\|im_start\|>(\w+)\n(.*?)<\|im_end\|>\n", re.DOTALL)
 
 def rendered(one: Example) -> str:
     """ChatML. Raises ItemError where a message itself holds a delimiter: no reader could tell them apart."""
-    if any(_START in message.content or _END in message.content for message in one.messages):
-        raise ItemError("chatml-delimiter", "a message holds a ChatML delimiter")
+    plain = not any(_START in message.content or _END in message.content for message in one.messages)
+    require(plain, "chatml-delimiter", "a message holds a ChatML delimiter")
     return "".join(f"{_START}{message.role}\n{message.content}{_END}\n" for message in one.messages)
 
 
@@ -43,18 +43,18 @@ def _chat(row: Mapping[str, Any]) -> None:
     for messages in _conversations(row):
         roles = [message["role"] for message in messages]
         spoken = [role for role in roles if role != "system"]
-        require(bool(spoken), "empty-conversation", "there is no message of a user")
+        require(spoken, "empty-conversation", "there is no message of a user")
         require(spoken == roles[len(roles) - len(spoken) :], "late-system", "a system message stands inside the talk")
         require(spoken[0] == "user", "starts-with-assistant", "the first message is not the user's")
         require(spoken[-1] == "assistant", "ends-without-turn", "the last message is not the assistant's")
-        require(bool(messages[-1]["content"].strip()), "empty-turn", "the last message is empty")
+        require(messages[-1]["content"].strip(), "empty-turn", "the last message is empty")
 
 
 def _alternating(row: Mapping[str, Any]) -> None:
     """LLaMA-Factory skips a conversation in which user and assistant do not strictly alternate."""
     messages = _conversations(row)[0]
     roles = [message["role"] for message in messages[messages[0]["role"] == "system" :]]
-    held = bool(roles) and roles == ["user", "assistant"] * (len(roles) // 2)
+    held = roles and roles == ["user", "assistant"] * (len(roles) // 2)
     require(held, "roles-not-alternating", "user and assistant do not alternate")
 
 

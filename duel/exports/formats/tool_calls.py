@@ -16,9 +16,10 @@ from typing import Any
 
 from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Said, calls_made
+from duel.errors import require
 from duel.exports import recovery
 from duel.exports.example import Example, Turns
-from duel.exports.formats import Row, add, as_messages, as_object, present, provenance, require
+from duel.exports.formats import Row, add, as_messages, as_object, present, provenance
 
 # The narrower of the two vendors' rules (OpenAI: the same alphabet; Anthropic: at most 64, later 128).
 _TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -84,7 +85,7 @@ def write_anthropic(example: Example) -> Row:
             continue
         twice = bool(blocks) and blocks[-1][0] == "assistant"
         require(not twice, "two-turns-in-a-row", "an agent turn follows another with nothing between")
-        require(bool(entry.text or entry.calls), "empty-turn", "a turn says and does nothing")
+        require(entry.text or entry.calls, "empty-turn", "a turn says and does nothing")
         said: list[Row] = [{"type": "text", "text": entry.text}] if entry.text else []
         said += [{"type": "tool_use", "id": c.id, "name": c.name, "input": dict(c.arguments)} for c in entry.calls]
         seen = [{"type": "tool_result", "tool_use_id": c.id, "content": c.result} for c in entry.answered]
@@ -130,16 +131,16 @@ def anthropic_chat(row: Mapping[str, Any]) -> None:
     messages = row["messages"]
     roles = [message["role"] for message in messages]
     expected = ["user" if order % 2 == 0 else "assistant" for order in range(len(roles))]
-    require(bool(roles) and roles == expected, "roles-not-alternating", "user and assistant do not alternate")
+    require(roles and roles == expected, "roles-not-alternating", "user and assistant do not alternate")
     require(roles[-1] == "assistant", "ends-without-turn", "the last message is not the assistant's")
     declared = _declared(row["tools"])
     ids: set[str] = set()
     waiting: list[str] = []
     for message in messages:
         kinds = [block["type"] for block in message["content"]]
-        require(bool(kinds), "empty-turn", "a message holds no block")
+        require(kinds, "empty-turn", "a message holds no block")
         for block in message["content"]:
-            require(block["type"] != "text" or bool(block["text"].strip()), "empty-text", "a text block is empty")
+            require(block["type"] != "text" or block["text"].strip(), "empty-text", "a text block is empty")
         results = [block["tool_use_id"] for block in message["content"] if block["type"] == "tool_result"]
         require(kinds[: len(results)] == ["tool_result"] * len(results), "result-after-text", "results come first")
         if message["role"] == "user":
@@ -206,7 +207,7 @@ def read_atif(row: Mapping[str, Any]) -> Turns:
 def write_codeact(example: Example) -> Row:
     entries = dialogue.parse(example.messages)
     seen = recovery.examine(example)
-    require(bool(seen.steps), "no-agent-turn", "the conversation holds no agent turn")
+    require(seen.steps, "no-agent-turn", "the conversation holds no agent turn")
     steps: list[Row] = [
         {
             "step": number,

@@ -25,7 +25,7 @@ from duel.conversation.values import joined, rewritten, text
 from duel.sources.mining import shell_forms
 from duel.sources.mining.own_commits import OwnCommit
 from duel.sources.mining.shell_forms import NoShellForm
-from duel.workspace import cannot_write
+from duel.workspace import disk_errors
 
 # Rows are written when their messages reach this size: large enough to compress, small enough to hold.
 GROUP_BYTES = 16 << 20
@@ -292,13 +292,10 @@ class RowWriter(AbstractContextManager["RowWriter"]):
         lists = {kind: pa.list_(pa.field("element", one)) for kind, one in elements.items()}
         kinds = [(name, _TYPES.get(name, "string")) for name in self._waiting[0]]
         schema = pa.schema([(name, lists.get(kind) or pa.type_for_alias(kind)) for name, kind in kinds])
-        try:
-            if self._file is None:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._file = pq.ParquetWriter(self._part, schema, compression="zstd")
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._file or pq.ParquetWriter(self._part, schema, compression="zstd")
             self._file.write_table(pa.Table.from_pylist(self._waiting, schema=schema))
-        except OSError as error:
-            raise cannot_write(self.path, error) from None
         self._waiting, self._bytes = [], 0
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -306,11 +303,10 @@ class RowWriter(AbstractContextManager["RowWriter"]):
             if kind is None and self._waiting:
                 self._write()
             if self._file is not None:
-                self._file.close()
-                if kind is None:
-                    self._part.replace(self.path)
-        except OSError as failure:
-            raise cannot_write(self.path, failure) from None
+                with disk_errors(self.path):
+                    self._file.close()
+                    if kind is None:
+                        self._part.replace(self.path)
         finally:
             with suppress(OSError):
                 self._part.unlink(missing_ok=True)
