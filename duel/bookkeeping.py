@@ -52,6 +52,7 @@ class Stage:
     workspace: Workspace
     settings: Settings
     again: bool = False
+    offline: bool = False  # the stand-in is asked
     finished: int = 0  # items that an earlier run had finished
     stale: int = 0  # items that were made with other settings and are asked anew
     damage: list[ItemError] = field(default_factory=list)  # files that cannot be read, nor written again by this stage

@@ -22,7 +22,7 @@ from duel.calls import ledger_file
 from duel.calls.ledger_file import COLUMNS, INSERT, ROW, LedgerFile, SpareRoom, cannot_use, is_damage, is_whole, proof
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
-from duel.workspace import cannot_write
+from duel.workspace import cannot_write, disk_full
 
 # Why a reply that its budget cut stands in the ledger: the request is asked once more, with a larger one.
 CUT = "cut"
@@ -162,7 +162,7 @@ class Ledger:
 
     def keep_room(self, calls: int) -> None:
         if self._full or not self._room.keep(calls):
-            raise ledger_file.disk_full(self.path)
+            raise disk_full(self.path)
 
     def begin_again(self, stage: str) -> None:
         """Only replies from here on answer; an earlier `--again` of this stage that did not finish is gone on with."""
