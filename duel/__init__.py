@@ -12,7 +12,7 @@
 What this page names is the interface; everything else may change. Names are imported when they are first used.
 """
 
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ __version__ = "0.1.0"
 __all__ = [
     "Settings", "Workspace", "errors", "judge", "load_settings", "records", "stages", "statistics", "verdict",
 ]  # fmt: skip
-# Where each name lives: the module, and the name in it.
+# Where each name lives.
 _HOMES = {
-    "Settings": "duel.settings Settings",
-    "Workspace": "duel.workspace Workspace",
+    "Settings": "duel.settings:Settings",
+    "Workspace": "duel.workspace:Workspace",
     "errors": "duel.errors",
-    "judge": "duel.judging.panel judge",
-    "load_settings": "duel.settings load",
+    "judge": "duel.judging.panel:judge",
+    "load_settings": "duel.settings:load",
     "records": "duel.records",
     "stages": "duel.stages",
     "statistics": "duel.judging.statistics",
-    "verdict": "duel.judging.panel verdict",
+    "verdict": "duel.judging.panel:verdict",
 }
 
 
@@ -48,6 +48,4 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _HOMES[name].partition(" ")
-    found = import_module(module)
-    return getattr(found, attribute) if attribute else found
+    return resolve_name(_HOMES[name])

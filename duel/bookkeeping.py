@@ -4,17 +4,14 @@ import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from duel import pull
+from duel import calls, pull
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError
 from duel.records import Commit
 from duel.settings import Settings
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.calls import Summary
 
 NAMED_AT_MOST = 10  # damaged files that are named one by one; the rest is counted
 
@@ -26,7 +23,7 @@ class Result:
     stage: str
     exit_code: int = EXIT_FINISHED  # as `duel.errors` has them
     found: Any = None  # what the stage found out: the verdict, the figures of the report, what the audit counted
-    calls: "Summary | None" = None  # what was asked and what it cost, where the stage calls models
+    calls: "calls.Summary | None" = None  # what was asked and what it cost, where the stage calls models
     dropped: Mapping[str, int] = field(default_factory=dict)  # how many items were left out, by reason
 
 
@@ -52,6 +49,7 @@ class Stage:
     workspace: Workspace
     settings: Settings
     again: bool = False
+    offline: bool = False  # the stand-in is asked
     finished: int = 0  # items that an earlier run had finished
     stale: int = 0  # items that were made with other settings and are asked anew
     damage: list[ItemError] = field(default_factory=list)  # files that cannot be read, nor written again by this stage
@@ -79,7 +77,7 @@ class Stage:
             self.drop(stem, instance_id, "huge-pull", f"{pull.tokens(commit)} tokens")
         return huge
 
-    def finish(self, summary: "Summary", found: Any = None) -> Result:
+    def finish(self, summary: "calls.Summary", found: Any = None) -> Result:
         self.workspace.save_dropped(self.name, self.dropped)
         if self.stale and summary.calls:
             say(f"{self.stale:,} had been made with other settings and were asked anew")

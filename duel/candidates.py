@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from duel import calls, chat_tokens, fence, prompts, pull
 from duel.calls import Occurrences, Reply, Request
-from duel.errors import EndpointError
+from duel.errors import EndpointError, ItemError
 from duel.history import estimate_tokens, fit
 from duel.records import Commit, Made, Message, Side
 from duel.settings import Settings
@@ -42,12 +42,8 @@ class FormKept:
             )
 
 
-class Refused(Exception):
+class Refused(ItemError):
     """No reply was well-formed within `format_retries`: the turn is dropped with `reason`."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -150,7 +146,7 @@ async def ask_for_turn(
 ) -> tuple[Reply, Made]:
     """One well-formed turn, and what tells later whether it is still what is asked for.
 
-    Raises Refused where `retries` more askings bring none, ItemError where the call fails.
+    Raises Refused where `retries` more askings bring none, another ItemError where the call fails.
     """
     problem = ""
     for attempt in range(retries + 1):
@@ -171,4 +167,4 @@ async def ask_for_turn(
                 at=reply.at,
             )
         ask.reject(reply, problem)
-    raise Refused(problem)
+    raise Refused(problem, "no reply was well-formed")

@@ -25,9 +25,11 @@ FURTHER: Registry[Dimension] = Registry("dimension")
 _FIELDS = {*Vote.model_fields, *PersonVote.model_fields, "said", "format"}
 
 
-def problem(names: list[str]) -> str:
-    """Why these cannot be the dimensions that count; "" where they can."""
+def countable(names: list[str]) -> list[str]:
+    """`names` as they are. Raises ValueError where they cannot be the dimensions that count."""
     if len(set(names)) != len(names) or not all(name in DIMENSIONS or name in FURTHER for name in names):
-        return f"must be distinct names out of {', '.join([*DIMENSIONS, *FURTHER])}"
+        raise ValueError(f"must be distinct names out of {', '.join([*DIMENSIONS, *FURTHER])}")
     unfit = [name for name in names if name not in DIMENSIONS and (not DIMENSION.fullmatch(name) or name in _FIELDS)]
-    return f"a dimension cannot be called {', '.join(unfit)}" if unfit else ""
+    if unfit:
+        raise ValueError(f"a dimension cannot be called {', '.join(unfit)}")
+    return names

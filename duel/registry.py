@@ -13,12 +13,10 @@ import difflib
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING, Generic, TypeVar
+from importlib.metadata import EntryPoint, entry_points
+from typing import Generic, TypeVar
 
 from duel.errors import SettingsError
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
 
 Part = TypeVar("Part")
 
@@ -81,8 +79,6 @@ class Registry(Mapping[str, Part], Generic[Part]):
         """Import this project's own parts, and note those from outside."""
         if self._complete:
             return
-        from importlib.metadata import entry_points
-
         self._complete = True
         if self.home:
             package = import_module(self.home)

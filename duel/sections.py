@@ -22,12 +22,6 @@ def distinct(models: list[str]) -> list[str]:
     return models
 
 
-def _known_metrics(keys: list[str]) -> list[str]:
-    if problem := dimensions.problem(keys):
-        raise ValueError(problem)
-    return keys
-
-
 def _known_steps(steps: str) -> str:
     if {step.strip() for step in steps.split(",")} - {*SELECTION_STEPS, ""}:
         raise ValueError(f"must be steps out of {', '.join(SELECTION_STEPS)}, with commas between them")
@@ -155,7 +149,7 @@ class JudgeSection(Sampling):
     max_tokens: int | None = Field(None, ge=1)
     score_max_tokens: int | None = Field(None, ge=1)
     thinking_max_tokens: int = Field(4096, ge=1)
-    metric_keys: Annotated[list[str], AfterValidator(_known_metrics)] = Field([*DIMENSIONS], min_length=1)
+    metric_keys: Annotated[list[str], AfterValidator(dimensions.countable)] = Field([*DIMENSIONS], min_length=1)
     orders: Literal["both", "king_first", "alternate"] = "both"
     quorum: int = Field(2, ge=1)
     strategy: Literal["full", "screen"] = "full"

@@ -1,6 +1,8 @@
 """Async functions for callers that do not await: from plain code, and inside a running event loop, as in a notebook."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -13,9 +15,6 @@ def synchronous(function: Callable[Parameters, Coroutine[Any, Any, Value]]) -> C
 
     @wraps(function)
     def call(*arguments: Parameters.args, **named: Parameters.kwargs) -> Value:
-        import asyncio  # 40 ms, which a help text need not wait for
-        from concurrent.futures import ThreadPoolExecutor
-
         try:
             asyncio.get_running_loop()
         except RuntimeError:

@@ -373,7 +373,7 @@ class Workspace:
 def cannot_write(path: Path, error: OSError) -> WorkspaceError:
     """What to tell a user whose disk is full, or whose folder is closed."""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return WorkspaceError("the disk is full", where=path, hint="free some space and run the same command again")
+        return disk_full(path)
     return WorkspaceError("cannot write", where=path, value=error.strerror, hint="is the folder yours to write in?")
 
 
@@ -384,6 +384,10 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise cannot_write(path, error) from None
+
+
+def disk_full(path: Path) -> WorkspaceError:
+    return WorkspaceError("the disk is full", where=path, hint="free some space and run the same command again")
 
 
 def _damaged(path: Path, error: Exception) -> ItemError:

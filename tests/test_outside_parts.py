@@ -173,7 +173,8 @@ def test_a_dimension_cannot_be_called_like_a_field_of_a_vote(name: str, monkeypa
     known = Registry[dimensions.Dimension]("dimension")
     known.add(name, dimensions.Dimension("?", "", ""))
     monkeypatch.setattr(dimensions, "FURTHER", known)
-    assert "cannot be called" in dimensions.problem([*DIMENSIONS, name])
+    with pytest.raises(ValueError, match="cannot be called"):
+        dimensions.countable([*DIMENSIONS, name])
 
 
 def test_a_judge_from_outside_that_breaks_costs_its_votes_and_not_the_run() -> None:

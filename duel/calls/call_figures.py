@@ -7,12 +7,14 @@ duel calls --json               the same figures for programs
 
 from argparse import Namespace
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import orjson
+
+from duel.calls.ledger import Ledger
+from duel.calls.run_summary import listed
 from duel.errors import EXIT_FINISHED, WorkspaceError, printable
-
-if TYPE_CHECKING:
-    from duel.calls.ledger import Ledger
+from duel.workspace import Workspace
 
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 _COUNTED = ("replies", "rejected", *_TOKENS, "cost", "unpriced_replies")
@@ -31,10 +33,8 @@ HEADINGS = (
 )  # fmt: skip
 
 
-def collect(ledger: "Ledger") -> list[dict[str, Any]]:
+def collect(ledger: Ledger) -> list[dict[str, Any]]:
     """Figures of each stage and model. Latencies in seconds, cost in dollars."""
-    import orjson
-
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for stage, model, *counts, latencies in ledger.query(_REPLIES):
         row = found[stage, model] = dict(zip(_COUNTED, counts, strict=True))
@@ -60,12 +60,6 @@ def collect(ledger: "Ledger") -> list[dict[str, Any]]:
 
 
 def main(arguments: Namespace) -> int:
-    import orjson
-
-    from duel.calls.ledger import Ledger
-    from duel.calls.run_summary import listed
-    from duel.workspace import Workspace
-
     path = Workspace(arguments.workspace).ledger
     if not path.exists():
         where = arguments.workspace.absolute()

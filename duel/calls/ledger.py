@@ -6,11 +6,11 @@ share one commit (synchronous=FULL costs 286 µs), made by one writer thread: a 
 
 import asyncio
 import contextlib
-import queue
 import sqlite3
-import threading
 import time
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -22,7 +22,7 @@ from duel.calls import ledger_file
 from duel.calls.ledger_file import COLUMNS, INSERT, ROW, LedgerFile, SpareRoom, cannot_use, is_damage, is_whole, proof
 from duel.calls.request import Reply, Request
 from duel.errors import ItemError
-from duel.workspace import cannot_write
+from duel.workspace import cannot_write, disk_full
 
 # Why a reply that its budget cut stands in the ledger: the request is asked once more, with a larger one.
 CUT = "cut"
@@ -74,8 +74,9 @@ class Ledger:
         self.damaged = 0  # rows that were met and cannot be used; their requests are asked anew
         self._file = LedgerFile(path)
         self._room = SpareRoom(path.with_name(path.name + ".room"))
-        self._entries: queue.SimpleQueue[_Entry | None] = queue.SimpleQueue()
-        self._writer: threading.Thread | None = None
+        self._waiting: deque[_Entry] = deque()
+        self._due = False  # a commit of what waits is on its way
+        self._writer = ThreadPoolExecutor(1, "ledger")
         self._broken: Exception | None = None
         self._full = False
 
@@ -92,9 +93,9 @@ class Ledger:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._entries.put(None)
-            self._writer.join()
+        self._writer.shutdown()
+        if self._waiting:
+            self._commit()
         self._room.give_back()
         with contextlib.suppress(sqlite3.Error):
             self._writing.close()
@@ -162,7 +163,7 @@ class Ledger:
 
     def keep_room(self, calls: int) -> None:
         if self._full or not self._room.keep(calls):
-            raise ledger_file.disk_full(self.path)
+            raise disk_full(self.path)
 
     def begin_again(self, stage: str) -> None:
         """Only replies from here on answer; an earlier `--again` of this stage that did not finish is gone on with."""
@@ -203,28 +204,18 @@ class Ledger:
     def _add(self, entry: _Entry) -> None:
         if self._broken is not None:
             raise cannot_use(self.path, self._broken)
-        if self._writer is None:
-            self._writer = threading.Thread(target=self._write_all, name="ledger", daemon=True)
-            self._writer.start()
-        self._entries.put(entry)
+        self._waiting.append(entry)
+        if not self._due and (entry.durable is not None or not entry.can_wait):
+            self._due = True
+            self._writer.submit(self._commit)
 
-    def _write_all(self) -> None:
-        """One commit for all that came while the last one ran. Not on the event loop, which may lag by 20 ms."""
-        batch: list[_Entry] = []
-        while True:
-            entry = self._entries.get()
-            while entry is not None and not self._entries.empty():
-                batch.append(entry)
-                entry = self._entries.get()
-            batch += [entry] if entry is not None else []
-            if entry is None or any(one.durable or not one.can_wait for one in batch):
-                self._commit(batch)
-                batch = []
-            if entry is None:
-                return
+    def _commit(self) -> None:
+        """One commit for all that came while the last one ran. Not on the event loop, which may lag by 20 ms.
 
-    def _commit(self, batch: list[_Entry]) -> None:
-        """In the order in which it came: a rejection follows the reply that it means, which was durable before."""
+        In the order in which it came: a rejection follows the reply that it means, which was durable before.
+        """
+        self._due = False  # first: what is not in this batch is due anew
+        batch = [self._waiting.popleft() for _ in range(len(self._waiting))]
         try:
             if self._broken is not None:
                 raise self._broken

@@ -19,6 +19,7 @@ from typing import Any
 
 from duel import command
 from duel.errors import WorkspaceError
+from duel.workspace import disk_full
 
 SCHEMA_VERSION = 2
 # What version 1 lacks. Its rows have no proof and are taken as they are.
@@ -87,10 +88,6 @@ def cannot_use(path: Path, error: object) -> WorkspaceError:
         if not os.access(path.parent, os.W_OK):
             hint = "to look at a ledger writes in its folder too: copy the workspace to where you may write"
     return WorkspaceError("cannot use the ledger of paid replies", where=path, value=error, hint=hint)
-
-
-def disk_full(path: Path) -> WorkspaceError:
-    return WorkspaceError("the disk is full", where=path, hint="free some space and run the same command again")
 
 
 class SpareRoom:

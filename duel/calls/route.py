@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -118,26 +118,16 @@ def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url:
             second = reached(fallback.base_url, "fallback.base_url", key_name)
         if role == "guide" and guide.agent_base_url_env:
             elsewhere = {settings.agent_model: named(guide.agent_base_url_env, guide.agent_api_key_env)}
-    models: Sequence[str] = ()
-    needed, limit, limits = 1, RateLimit(), {}
+    window, model_map = settings.generate.max_model_len, fallback.model_map if second else {}
+    route = Route(provider, second, model_map, endpoint, max_tokens_cap=window, elsewhere=elsewhere)
     if role == "guide":
         models = tuple(dict.fromkeys((settings.agent_model, settings.overseer_model)))
-        needed = len(models)
-    if judge is not None:
-        models, needed, limits = judge.asked_models, settings.quorum, judge.rate_limits
-        most, apart_s = judge.max_concurrency_per_model, judge.min_interval_s_per_model
-        limit = RateLimit(max_concurrency=most, min_interval_s=apart_s)
-        own = {name: getattr(judge, name) for name in _OF_JUDGE} | {"timeout_s": judge.call_timeout_s}
-        endpoint = endpoint.model_copy(update={name: value for name, value in own.items() if value is not None})
-    return Route(
-        provider=provider,
-        fallback=second,
-        model_map=fallback.model_map if second else {},
-        endpoint=endpoint,
-        default_limit=limit,
-        limits=limits,
-        max_tokens_cap=settings.generate.max_model_len,
-        models=models,
-        needed=needed,
-        elsewhere=elsewhere,
-    )
+        return replace(route, models=models, needed=len(models))
+    if judge is None:
+        return route
+    most, apart_s = judge.max_concurrency_per_model, judge.min_interval_s_per_model
+    limit, limits = RateLimit(max_concurrency=most, min_interval_s=apart_s), judge.rate_limits
+    own = {name: getattr(judge, name) for name in _OF_JUDGE} | {"timeout_s": judge.call_timeout_s}
+    endpoint = endpoint.model_copy(update={name: value for name, value in own.items() if value is not None})
+    asked, needed = judge.asked_models, settings.quorum
+    return replace(route, endpoint=endpoint, default_limit=limit, limits=limits, models=asked, needed=needed)

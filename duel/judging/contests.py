@@ -13,8 +13,7 @@ from pathlib import Path
 from duel.bookkeeping import Stage
 from duel.calls import Ask
 from duel.calls.request import Request
-from duel.candidates import Question, Refused, ask_for_turn, writer_request
-from duel.errors import ItemError
+from duel.candidates import Question, ask_for_turn, writer_request
 from duel.judging import rubric
 from duel.judging.rubric import JudgedPair
 from duel.records import Answer, Candidate
@@ -114,11 +113,8 @@ class SecondAnswer:
     async def work(self, ask: Ask) -> None:
         """Ask until the reply is one well-formed turn, then keep it in the answer as a further king."""
         [request], answer = self.requests(), self.answer
-        try:
-            retries = self.stage.settings.generate.format_retries
-            reply, made = await ask_for_turn(ask, Question(request, request.key), retries)
-        except Refused as refused:
-            raise ItemError(refused.reason, "no well-formed second answer") from None
+        retries = self.stage.settings.generate.format_retries
+        reply, made = await ask_for_turn(ask, Question(request, request.key), retries)
         kings = answer.of_side("king")
         before = next((c for c in kings if c.made and is_second(c.made.plan) and not c.chosen), None)
         number = 1 + max((int(c.id.rpartition("-")[2]) for c in kings if c.id[-1].isdigit()), default=1)

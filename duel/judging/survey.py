@@ -141,7 +141,7 @@ def of_contest(panel: Panel, contest: Contest) -> Panel:
     settings = panel.settings
     if contest is CONFIRM and settings.judge.confirm_models:
         settings = settings.with_keys(judge={"models": settings.judge.confirm_models})
-    return Panel(Stage(contest.name, panel.workspace, settings, again=panel.stage.again), contest)
+    return Panel(Stage(contest.name, panel.workspace, settings, panel.stage.again, panel.stage.offline), contest)
 
 
 def case_of(panel: Panel, survey: Survey) -> Case:

@@ -52,7 +52,6 @@ class AskingStage(Stage):
     COMMAND: ClassVar[str]
     LOCK: ClassVar[str] = "answer"
     ROLE: ClassVar[Asked] = "writer"
-    offline: bool = False  # the stand-in is asked
     planned: bool = False  # nothing is asked, and nothing written
     total: int | None = None  # turns, finished ones included, where there are not as many as answers
     found: Any = None  # what the stage found out, for its `Result`
@@ -67,8 +66,7 @@ class AskingStage(Stage):
         yield
 
     async def driven(self, jobs: Iterable[calls.Job]) -> calls.Summary:
-        with endpoint_url(self.offline) as url:
-            return await drive(jobs, self, role=self.ROLE, total=self.total, url=url)
+        return await drive(jobs, self, role=self.ROLE, total=self.total)
 
     @cached_property
     def secret(self) -> bytes:
@@ -108,7 +106,7 @@ async def run_async(
     settings = limited(workspace, settings, budget)
 
     async def round_of_calls() -> Result:
-        stage, summary = kind(kind.NAME, workspace, settings, again, offline=offline), calls.Summary(kind.NAME)
+        stage, summary = kind(kind.NAME, workspace, settings, again, offline), calls.Summary(kind.NAME)
         with workspace.lock(kind.LOCK, kind.COMMAND):
             jobs = stage.open_turns()
             if (first := next(jobs, None)) is not None:
@@ -123,8 +121,14 @@ def plan(
     kind: type[AskingStage], workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False
 ) -> calls.Plan:
     """What `run` would ask, and at most cost. No call is made, nothing is written."""
-    jobs = kind(kind.NAME, workspace, settings, again=again, planned=True).open_turns()
-    return calls.plan(jobs, workspace=workspace, settings=settings, stage=kind.NAME, again=again, offline=offline)
+    stage = kind(kind.NAME, workspace, settings, again, offline, planned=True)
+    return planned(stage.open_turns(), stage)
+
+
+def planned(jobs: Iterable[calls.Job], stage: Stage, name: str = "") -> calls.Plan:
+    """What `drive` would ask for `jobs` of `stage`, which the ledger knows by `name` (default: its own)."""
+    asked: dict[str, Any] = {"workspace": stage.workspace, "settings": stage.settings, "again": stage.again}
+    return calls.plan(jobs, stage=name or stage.name, offline=stage.offline, **asked)
 
 
 def faces(
@@ -142,13 +146,12 @@ async def drive(
     role: Asked = "writer",
     name: str = "",
     total: int | None = None,
-    url: str = "",
     outdated: Path | None = None,
 ) -> calls.Summary:
     """Have the models of `role` answer `jobs`. If there are none, no key and no endpoint is needed.
 
     `name` is the stage's name in the ledger (default: its own), `total` how many turns there are (default: as many as
-    answers), `url` the stand-in's address, `outdated` a file that goes before the first new reply comes.
+    answers), `outdated` a file that goes before the first new reply comes.
     """
     jobs, name = iter(jobs), name or stage.name
     contest = stage.name if stage.name not in (name, "validate") else ""
@@ -158,17 +161,18 @@ async def drive(
         say("this workspace is split: what its shards have paid for is known here after `duel shard merge`")
     from duel.calls.batches import prefill
 
-    route = calls.route_for(stage.settings, stage.workspace, role, url)
-    if outdated is not None:
-        outdated.unlink(missing_ok=True)  # noqa: ASYNC240 (one file, before the first call)
-    jobs, total = chain([first], jobs), len(stage.workspace.answer_paths()) if total is None else total
-    options: dict[str, Any] = {
-        "workspace": stage.workspace, "settings": stage.settings, "route": route, "stage": name, "contest": contest,
-        "total": total, "passed": lambda: stage.finished + len(stage.dropped), "again": stage.again,
-    }  # fmt: skip
-    if stage.settings.batch.provider != "off" and role != "guide":  # an agent waits for each of its steps
-        return await prefill.drive_by_batch(jobs, role=role, **options)
-    return await calls.drive_async(jobs, asker=prefill.unless_out, **options)
+    with endpoint_url(stage.offline) as url:
+        route = calls.route_for(stage.settings, stage.workspace, role, url)
+        if outdated is not None:
+            outdated.unlink(missing_ok=True)  # noqa: ASYNC240 (one file, before the first call)
+        jobs, total = chain([first], jobs), len(stage.workspace.answer_paths()) if total is None else total
+        options: dict[str, Any] = {
+            "workspace": stage.workspace, "settings": stage.settings, "route": route, "stage": name, "contest": contest,
+            "total": total, "passed": lambda: stage.finished + len(stage.dropped), "again": stage.again,
+        }  # fmt: skip
+        if stage.settings.batch.provider != "off" and role != "guide":  # an agent waits for each of its steps
+            return await prefill.drive_by_batch(jobs, role=role, **options)
+        return await calls.drive_async(jobs, asker=prefill.unless_out, **options)
 
 
 @dataclass
@@ -231,10 +235,10 @@ class WritingStage(AskingStage):
         What is `asked` stands by the id of the candidate that it is to bring; of the others those in `keep` stay.
         """
 
-        async def tried(name: str, question: Question) -> Candidate | Exception:
+        async def tried(name: str, question: Question) -> Candidate | ItemError:
             try:
                 return await self.write(ask, name, question, answer, commit)
-            except (Refused, ItemError) as error:
+            except ItemError as error:
                 return error
 
         side, had = self.SIDE, bool(getattr(answer, self.SIDE))
@@ -243,8 +247,9 @@ class WritingStage(AskingStage):
         for one in tries:
             if isinstance(one, Candidate):
                 answer.put(one)
-        failed = next((one for one in tries if isinstance(one, ItemError)), None)
-        refused, there = [one for one in tries if isinstance(one, Refused)], answer.of_side(side)
+        errors, there = [one for one in tries if isinstance(one, ItemError)], answer.of_side(side)
+        refused = [error for error in errors if isinstance(error, Refused)]
+        failed = next((error for error in errors if error not in refused), None)
         alone = not there and failed is None
         for refusal in refused[:1] if alone else refused:
             what = side if alone else f"one-{side}-of-several"
@@ -262,7 +267,7 @@ class WritingStage(AskingStage):
     async def write(
         self, ask: calls.Ask, name: str, question: Question, answer: Answer, commit: Commit | None
     ) -> Candidate:
-        """One well-formed candidate. Raises Refused where no reply is one, ItemError where the call fails."""
+        """One well-formed candidate. Raises Refused where no reply is one, another ItemError where the call fails."""
         form, retries = self.forms[question.request.model], self.settings.generate.format_retries
         reply, made = await candidates.ask_for_turn(ask, question, retries, form)
         return Candidate(id=name, side=self.SIDE, text=reply.text, made=made)

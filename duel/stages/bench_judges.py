@@ -29,7 +29,6 @@ from duel.execution.replay import Task, as_done, observe
 from duel.judging import known_truth, rubric
 from duel.judging.known_truth import ALL, KnownPair, Said
 from duel.judging.panel import OpenPair, Panel
-from duel.offline import endpoint_url
 from duel.records import DIMENSIONS, Answer
 from duel.settings import Settings
 from duel.stages import asking, execute, verify
@@ -70,11 +69,11 @@ run = synchronous(run_async)
 
 
 async def round_of_votes(workspace: Workspace, settings: Settings, given: Namespace) -> Result:
-    stage = Stage(NAME, workspace, settings, again=given.again)
-    with workspace.lock("bench", "duel bench-judges"), endpoint_url(given.offline) as url:
+    stage = Stage(NAME, workspace, settings, given.again, given.offline)
+    with workspace.lock("bench", "duel bench-judges"):
         pairs = await with_observations(workspace, settings, drawn(workspace, settings, given), given.offline)
         jobs = questions(stage, pairs)
-        summary = await asking.drive(jobs, stage, role="judge", total=len(jobs), url=url)
+        summary = await asking.drive(jobs, stage, role="judge", total=len(jobs))
     found: dict[str, Any] = {}
     for arm in ARMS:
         asked = [job for job in jobs if job.arm == arm and job.votes]
@@ -97,8 +96,8 @@ def plan(workspace: Workspace, settings: Settings, **named: Any) -> calls.Plan:
     """What `run` would ask at least, and at most cost: evidence, where commands can be run, is asked on top."""
     asked = options(NAME, named)
     pairs = [] if asked.labels else drawn(workspace, settings, asked)
-    told = {"workspace": workspace, "settings": settings, "again": asked.again, "offline": asked.offline}
-    return calls.plan(questions(Stage(NAME, workspace, settings), pairs), stage=NAME, **told)
+    stage = Stage(NAME, workspace, settings, asked.again, asked.offline)
+    return asking.planned(questions(stage, pairs), stage)
 
 
 def drawn(workspace: Workspace, settings: Settings, given: Namespace) -> list[KnownPair]:

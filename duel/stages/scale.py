@@ -33,7 +33,6 @@ from duel.environment import expanded
 from duel.errors import EXIT_FINISHED, EXIT_USER, SettingsError, SourceError
 from duel.exports import formats, splits
 from duel.exports.loading import buckets_of
-from duel.offline import endpoint_url
 from duel.scaling import agent_tools, augmentation, code_pairs, episodes, scaled_rows
 from duel.scaling import combine as combining
 from duel.scaling.likeness import varied
@@ -164,21 +163,18 @@ def _worded(
 ) -> Result | list[str]:
     """The rows in a model's words, saved; those that still wait for words are items that are open."""
     settings = asking.limited(workspace, settings, asked.budget)
-    stage, summary = Stage("scale", workspace, settings, again=asked.again), calls.Summary("scale")
+    stage, summary = Stage("scale", workspace, settings, asked.again, asked.offline), calls.Summary("scale")
     drafts = len(rows)
     if not asked.plain:
         jobs = Phrasing(settings, workspace.secret(), drops).jobs(rows)
         if asked.plan:
-            calls.plan(
-                jobs, workspace=workspace, settings=settings, stage="scale", again=asked.again, offline=asked.offline
-            ).say()
+            asking.planned(jobs, stage).say()
             return []
-        with endpoint_url(asked.offline) as url:
 
-            async def once() -> Result:
-                return Result("scale", calls=await asking.drive(jobs, stage, total=len(jobs), url=url))
+        async def once() -> Result:
+            return Result("scale", calls=await asking.drive(jobs, stage, total=len(jobs)))
 
-            summary = synchronous(asking.in_rounds)(once).calls or summary
+        summary = synchronous(asking.in_rounds)(once).calls or summary
         rows = [*varied((job.row for job in jobs if job.row), drops)]
     if summary.exit_code and not rows:
         return stage.finish(summary, [])

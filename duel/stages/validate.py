@@ -24,7 +24,6 @@ from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted
 from duel.file_sums import Snapshot
 from duel.judging import contests, gate, looks, rubric, survey
 from duel.judging.panel import Panel
-from duel.offline import endpoint_url
 from duel.records import Answer, Verdict
 from duel.refining.rewrites import JUDGED_AS, RefiningPanels, looks_of_rounds
 from duel.reporting.report_sections import say_verdict
@@ -59,10 +58,10 @@ async def run_async(
     further = bool(noise_floor or canary or confirm or settings.most_candidates > 1 or settings.refine.held_out)
 
     async def round_of_votes() -> Result:
-        stage = Stage("validate", workspace, settings, again=again)
+        stage = Stage("validate", workspace, settings, again, offline)
         panel, turns = Panel(stage), survey.Survey(stage)
         failure, still_open = None, EXIT_FINISHED
-        with workspace.lock("score", "validate.py"), endpoint_url(offline and not regate) as url:
+        with workspace.lock("score", "validate.py"):
             files = Snapshot.take(workspace, "answer", "score")
             summary = calls.Summary("validate" if regate else "judge")
             case = survey.load_case(panel, files) if regate or not (again or further) else None
@@ -81,7 +80,7 @@ async def run_async(
                         return replace(chosen, found=None)
                     turns.not_chosen, still_open = chosen.found, chosen.exit_code
                 with closing(wanted(panel, turns, noise_floor, canary, confirm)) as each:
-                    summary, failure = await judged(panel, url, each)
+                    summary, failure = await judged(panel, each)
                 if ended_early(summary):
                     return stage.finish(summary)
                 case = survey.case_of(panel, turns)
@@ -104,7 +103,7 @@ async def run_async(
 run = synchronous(run_async)
 
 
-async def judged(panel: Panel, url: str, each: Iterable[Wanted]) -> tuple[calls.Summary, EndpointError | None]:
+async def judged(panel: Panel, each: Iterable[Wanted]) -> tuple[calls.Summary, EndpointError | None]:
     """Judge each contest, the duel first, until one ends early; the error is of a judge that the others make good."""
     summary, failure = calls.Summary("judge"), None
     for number, (jobs, name, by) in enumerate(each):
@@ -115,7 +114,7 @@ async def judged(panel: Panel, url: str, each: Iterable[Wanted]) -> tuple[calls.
         before, outdated = summary, panel.workspace.duel  # the verdict that lies there is about other votes
         role: asking.Asked = "writer" if name == "noise" else "judge"
         try:
-            summary = await asking.drive(jobs, by.stage, role=role, name=name, url=url, outdated=outdated)
+            summary = await asking.drive(jobs, by.stage, role=role, name=name, outdated=outdated)
         except EndpointError as error:
             # Under the screen a turn rests on one vote: what is missing is made good.
             kept, screened = map(panel.kept, panel.candidates), panel.settings.judge.strategy == "screen"
@@ -186,7 +185,7 @@ def plan(
     without: Collection[str] = (),
 ) -> calls.Plan:
     """What `run` would ask, and at most cost, but for the turns `without`. No call is made, nothing is written."""
-    stage = Stage("validate", workspace, settings, again=again)
+    stage = Stage("validate", workspace, settings, again, offline)
     turns = survey.Survey(stage)
 
     def jobs() -> Iterator[calls.Job]:
@@ -201,8 +200,7 @@ def plan(
         # The rewrites are known once all turns have come by.
         yield from RefiningPanels(Stage("refine", workspace, settings, again)).jobs(turns.rewritten)
 
-    asked = (job for job in jobs() if job.item not in without)
-    return calls.plan(asked, workspace=workspace, settings=settings, stage="judge", again=again, offline=offline)
+    return asking.planned((job for job in jobs() if job.item not in without), stage, "judge")
 
 
 def show(verdict: Verdict | None, arguments: Namespace) -> None:

@@ -35,7 +35,6 @@ async def drive_by_batch(
     route: Route,
     role: Role,
     stage: str,
-    budget: float | None = None,
     **options: Any,
 ) -> Summary:
     """One round: as `drive_async`, with `Summary.waiting` above 0 where another round is to follow."""
@@ -47,13 +46,11 @@ async def drive_by_batch(
             await passage.bring_home(rows.running(stage))
         elif settings.batch.absorb:
             _absorb_file(Path(settings.batch.absorb), passage)
-    if budget is not None:
-        budget = max(0.0, budget - came.cost)
     prefill = Prefill(workspace, settings, route, role, stage)
     try:
         summary = await drive_async(
-            jobs, workspace=workspace, settings=settings, route=route, stage=stage, budget=budget,
-            asker=prefill.over, summary=came, **options,
+            jobs, workspace=workspace, settings=settings, route=route, stage=stage, asker=prefill.over,
+            summary=came, **options,
         )  # fmt: skip
         if not summary.interrupted:
             with Ledger(workspace.ledger) as ledger:
