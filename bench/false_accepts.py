@@ -272,7 +272,7 @@ def gain(duels: int = 20) -> str:
     ratios = []
     for seed in range(duels):
         votes, _ = duel(NULL, seed)
-        whole, screen = (Evidence(Case(votes, chosen)).bounds.error or 0.0 for chosen in (NOW, SCREEN))
+        whole, screen = (Evidence(Case(votes, chosen)).bounds.se or 0.0 for chosen in (NOW, SCREEN))
         ratios.append(6 * whole**2 / screen**2)
     error = np.std(ratios) / duels**0.5
     return f"the screen's gate needs {np.mean(ratios):.2f} ± {error:.2f} times fewer calls for the same standard error"

@@ -18,10 +18,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from duel.judging.statistics import Clusters, mean
+from duel.judging.statistics import Clusters, mean, t_lower
 from duel.review.ballots import chances, sequence
 from duel.review.calibration import rater_bound
-from duel.review.estimator import Phases, quantile
+from duel.review.estimator import Phases
 
 TURNS = 2_000
 KINDNESS = 0.05
@@ -87,7 +87,7 @@ def measure(world: World, labels: int, draws: int) -> dict[str, float]:
         below.append(phases.people().mean - bound)
         alone_below.append(phases.people(0.0).mean - alone)
         clusters = Clusters.of(panel, pulls)
-        panel_covered.append(clusters.means()[0] - quantile(0.95, clusters.count - 1) * clusters.errors()[0] <= 0)
+        panel_covered.append(t_lower(clusters, 0.05)[0] <= 0)
     return {
         "covered": 100 * float(np.mean(covered)),
         "below": 100 * float(np.mean(below)),

@@ -223,6 +223,12 @@ class Workspace:
             raise ItemError("damaged", "the mirrored pull request is another's", where=path, value=commit.instance_id)
         return commit
 
+    def readable_commit(self, instance_id: str) -> Commit | None:
+        """The same, and None where it is damaged: for whoever can do without, since others name what is wrong."""
+        with contextlib.suppress(ItemError):
+            return self.commit(instance_id)
+        return None
+
     def commit_paths(self) -> list[Path]:
         return self._sorted(self.root / "commit")
 
@@ -304,12 +310,12 @@ class Workspace:
                 damage.append(error)
 
     @contextlib.contextmanager
-    def lock(self, what: str, command: str) -> Iterator[None]:
+    def lock(self, what: str, command: str, wait_s: float = LOCK_WAIT_S) -> Iterator[None]:
         """Hold the right to write `what` ("prompt", "answer", "score", "report") while the body runs.
 
-        Raises WorkspaceError that names the run which holds it. A run that has died holds nothing: the kernel frees its
-        lock (a moment later where a child was just being started), and where the file system has no locks, a marker
-        that names a dead process of this machine is taken over.
+        Raises WorkspaceError that names the run which holds it after `wait_s`. A run that has died holds nothing: the
+        kernel frees its lock (a moment later where a child was just being started), and where the file system has no
+        locks, a marker that names a dead process of this machine is taken over.
         """
         from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
@@ -318,12 +324,12 @@ class Workspace:
         try:
             self.private.mkdir(parents=True, exist_ok=True)
             try:
-                lock.acquire(timeout=LOCK_WAIT_S)
+                lock.acquire(timeout=wait_s)
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     raise
                 lock = SoftFileLock(self.private / f"{what}.held", thread_local=False)
-                lock.acquire(timeout=0)
+                lock.acquire(timeout=wait_s)
         except Timeout:
             holder = about.read_text("utf-8", "replace").strip() if about.exists() else ""
             raise WorkspaceError(

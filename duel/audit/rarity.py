@@ -19,7 +19,7 @@ from pathlib import Path
 import orjson
 
 from duel.audit.pull_facts import CHUNK, MAX_DIFF, WORD
-from duel.errors import DuelError, ItemError
+from duel.errors import DuelError
 from duel.records import Answer, Commit
 from duel.workspace import SHARDS_FOLDER, Workspace
 
@@ -89,11 +89,10 @@ class Rarity:
             files.update(f"{path.stem}\n".encode())
         if kept := _read(workspace.private / FILE, files.hexdigest()):
             return kept
-        histories = []
-        for path in sample:
-            with contextlib.suppress(ItemError):
-                answer = workspace.read(path, Answer)
-                histories.append((answer.instance_id, "\n".join(message.content for message in answer.messages)))
+        histories = (
+            (answer.instance_id, "\n".join(message.content for message in answer.messages))
+            for _, answer in workspace.read_all(sample, Answer, [])
+        )
         rarity = cls.from_commits((commit for _, commit in workspace.commits([])), histories)
         with contextlib.suppress(DuelError):  # where nothing can be written, the next run counts again
             rarity.save(workspace, workspace.private / FILE, files.hexdigest())

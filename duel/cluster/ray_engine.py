@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,12 +142,8 @@ def run_stage(words: Sequence[str], root: str, folder: str) -> Ended:
     workspace, start = Workspace(root), time.monotonic()
     # A stage whose worker died may be keeping its replies in flight; one that takes longer is told by the stage itself.
     for what in ("answer", "score"):
-        while time.monotonic() < start + LOCK_S:
-            try:
-                with workspace.lock(what, "duel cluster run"):
-                    break
-            except WorkspaceError:
-                time.sleep(0.25)
+        with suppress(WorkspaceError), workspace.lock(what, "duel cluster run", LOCK_S):
+            pass
     call = [sys.executable, "-m", leash.__name__, str(os.getpid()), *words, "--workspace", root]
     path = os.pathsep.join(filter(None, [str(Path(duel.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
     with (workspace.private / LOG).open("ab") as log:

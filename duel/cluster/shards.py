@@ -27,7 +27,7 @@ from duel import candidates, pull
 from duel.audit.contamination import canonical_repo, repo_of
 from duel.audit.rarity import HISTORIES, SHARED_FILE, Rarity
 from duel.calls.ledger import Ledger, spent
-from duel.errors import ItemError, UserError, WorkspaceError
+from duel.errors import UserError, WorkspaceError
 from duel.judging import looks
 from duel.reporting.tally import recorded
 from duel.review.ballots import DRAWS_FILE, VOTES_FILE
@@ -208,10 +208,7 @@ def rarity_of(whole: Workspace, settings: Settings) -> Rarity:
     )
     histories = []
     for _, instance_id, messages in heapq.nsmallest(HISTORIES, shown, key=lambda row: row[0]):
-        commit = None
-        with contextlib.suppress(ItemError):
-            commit = whole.commit(instance_id)
-        fitted = candidates.fitted_history(messages, settings, commit)
+        fitted = candidates.fitted_history(messages, settings, whole.readable_commit(instance_id))
         histories.append((instance_id, "\n".join(message.content for message in fitted)))
     return Rarity.from_commits((commit for _, commit in whole.commits([])), histories)
 

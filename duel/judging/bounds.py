@@ -60,14 +60,14 @@ def choose(columns: Columns, parsed: Flags, settings: Settings) -> tuple[Units, 
 
 
 class Bounds(Figures):
-    """The bounds on the mean delta. Deltas; None for "no data"."""
+    """The bounds on the mean delta, named as in the verdict where they stand in it. Deltas; None for "no data"."""
 
-    mean: float | None = None
-    error: float | None = None
-    studentized: float | None = None
-    strict: float | None = None
-    t: float | None = None
-    percentile: float | None = None
+    mean_delta: float | None = None
+    se: float | None = None
+    lcb: float | None = None  # studentized
+    lcb_strict: float | None = None
+    lcb_t: float | None = None
+    lcb_iid: float | None = None
     by_metric: dict[str, float | None] = Field(default_factory=dict)
     quantile: float | None = None  # how many standard errors the studentized bound lies under the mean
     other_units: Bound = Bound()
@@ -84,7 +84,7 @@ def measure(table: VoteTable, units: Units, other: Units, settings: Settings, le
     total = Clusters.of(deltas, units.codes[parsed])
     mean, error = float(total.means()[0]), float(total.errors()[0])
     if total.count < 2:
-        return Bounds(mean=mean)
+        return Bounds(mean_delta=mean)
     linear, slope = length_controlled(deltas, length_difference(table.columns.where(parsed)))
     by_metric = table.standings.metrics[parsed] / 100 - 0.5
     together = Clusters.of(np.column_stack([deltas, by_metric, linear]), units.codes[parsed])
@@ -94,12 +94,12 @@ def measure(table: VoteTable, units: Units, other: Units, settings: Settings, le
     if not np.isfinite(table.votes[..., 0][table.due]).all():
         missing = bound(made_good(table), np.ones_like(parsed), units, settings, level)
     return Bounds(
-        mean=mean,
-        error=error,
-        studentized=lower[0],
-        strict=boot.lower(duel.alpha)[0],
-        t=statistics.t_lower(total, level)[0] if level > 0 else None,
-        percentile=statistics.percentile_lower(deltas, duel.gate_alpha, duel.bootstrap_resamples, duel.seed),
+        mean_delta=mean,
+        se=error,
+        lcb=lower[0],
+        lcb_strict=boot.lower(duel.alpha)[0],
+        lcb_t=statistics.t_lower(total, level)[0] if level > 0 else None,
+        lcb_iid=statistics.percentile_lower(deltas, duel.gate_alpha, duel.bootstrap_resamples, duel.seed),
         by_metric=dict(zip(settings.judge.dimensions, lower[1:-1].tolist(), strict=True)),
         quantile=(mean - lower[0]) / error if error > 0 else None,
         other_units=bound(table.deltas, parsed, other, settings, level),

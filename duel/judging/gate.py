@@ -107,7 +107,7 @@ def look_of(evidence: Evidence, decision: Decision) -> dict[str, Any]:
     columns, units = evidence.columns, evidence.units
     look: dict[str, Any] = {"challenger": evidence.challenger, "writers": sorted(set(columns.challengers))}
     look |= {"mode": evidence.case.mode, "turns": len(columns), "parsed": evidence.parsed, "clusters": units.count}
-    look |= {"alpha": evidence.level, "margin": evidence.margin, "lcb": evidence.bounds.studentized}
+    look |= {"alpha": evidence.level, "margin": evidence.margin, "lcb": evidence.bounds.lcb}
     return look | {"decision": decision, "votes": evidence.votes, "statistic": evidence.statistic}
 
 
@@ -120,7 +120,7 @@ def judged(case: Case) -> tuple[Evidence, list[Gate], Decision]:
 
 def gates_at(evidence: Evidence, win_margin: float) -> list[Gate]:
     """The conditions, each with its figure, its threshold and whether it held."""
-    duel, lcb, missing = evidence.settings.duel, evidence.bounds.studentized, evidence.bounds.missing
+    duel, lcb, missing = evidence.settings.duel, evidence.bounds.lcb, evidence.bounds.missing
     return [
         at_least("parsed_fraction", evidence.parsed_fraction, duel.min_valid_turn_frac),
         at_least("margin", evidence.margin, win_margin),

@@ -30,6 +30,7 @@ PSEUDO_DELTA = -0.5
 # algebra library starts threads: 10,000 resamples of 2,000 clusters took 0.10 s so, 0.29-0.75 s in larger blocks.
 BLOCK = 20_000
 POWER = 0.8
+legendre = cache(np.polynomial.legendre.leggauss)  # nodes in -1..1 and weights of Gauss and Legendre's rule
 MOST_TURNS = 1e9  # more than any dataset has (the largest has 12 million rollouts): the number would say nothing
 
 
@@ -119,9 +120,8 @@ def studentized(clusters: Clusters, resamples: int, seed: int, guard: bool = Tru
 
 def t_lower(clusters: Clusters, alpha: float) -> Floats:
     """The cluster-robust t bound with G - 1 degrees of freedom, shape (K,); NaN under two clusters."""
-    if clusters.count < 2:
-        return np.full(clusters.sums.shape[1], np.nan)
-    return np.asarray(clusters.means() - student_quantile(1 - alpha, clusters.count - 1) * clusters.errors())
+    quantile = student_quantile(1 - alpha, max(1, clusters.count - 1))
+    return np.asarray(clusters.means() - quantile * clusters.errors())
 
 
 @cache
@@ -147,13 +147,6 @@ def bisect(below: Callable[[float], bool], high: float, steps: int) -> tuple[flo
         middle = (low + high) / 2
         low, high = (middle, high) if below(middle) else (low, middle)
     return low, high
-
-
-@cache
-def legendre(points: int) -> tuple[Floats, Floats]:
-    """Nodes in -1..1 and weights of Gauss and Legendre's rule."""
-    nodes, weights = np.polynomial.legendre.leggauss(points)
-    return nodes, weights
 
 
 def percentile_lower(values: ArrayLike, alpha: float, resamples: int, seed: int) -> float:

@@ -1,7 +1,6 @@
 """One judged turn as the report sees it: the row of every table, read from the records behind it."""
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import combinations
@@ -92,7 +91,7 @@ class Reader:
     def __init__(self, workspace: Workspace, settings: Settings, verdict: Verdict) -> None:
         self.workspace, self.settings, self.verdict = workspace, settings, verdict
         self._panels = RefiningPanels(Stage("report", workspace, settings))
-        self._commit = lru_cache(KEPT_COMMITS)(self._read_commit)  # several turns can share one
+        self._commit = lru_cache(KEPT_COMMITS)(workspace.readable_commit)  # several turns can share one
 
     def read(self, place: int, path: Path, answer_path: Path | None) -> Judged:
         """One turn with its records. Raises ItemError where a record is damaged, and NotOfThisVerdict."""
@@ -162,12 +161,6 @@ class Reader:
             evidence=score.evidence,
             agreement=agreement(score),
         )
-
-    def _read_commit(self, instance_id: str) -> Commit | None:
-        """The pull request of a turn, if it can be read: the stages that need it name what is wrong."""
-        with suppress(ItemError):
-            return self.workspace.commit(instance_id)
-        return None
 
 
 def agreement(score: Score) -> dict[str, int]:

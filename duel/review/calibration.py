@@ -13,7 +13,7 @@ import numpy as np
 
 from duel.judging.gate import at_least
 from duel.judging.scoring import Columns, Flags, counted_keys
-from duel.judging.statistics import Floats, krippendorff_alpha, mean, same_winner, winner
+from duel.judging.statistics import Floats, krippendorff_alpha, mean, same_winner, student_quantile, winner
 from duel.judging.verdict_figures.certainty import thresholds
 from duel.records import Gate, Score, Verdict
 from duel.records.decision import Decision
@@ -167,7 +167,7 @@ def rater_bound(by_person: Floats, panel: Floats, chance: Floats, phases: Phases
     leans = (weight * residual).sum(0) / weight.sum(0)
     error = math.hypot(float(leans.std(ddof=1)) / math.sqrt(raters), people.slope * phases.panel_error())
     freedom = min(people.freedom, raters - 1)
-    return min(people.mean - estimator.quantile(1 - alpha, freedom) * error, phases.lower(alpha))
+    return min(people.mean - student_quantile(1 - alpha, freedom) * error, phases.lower(alpha))
 
 
 def _figure(labeled: Labeled, name: str, panel: Floats, people: Floats, among: Flags) -> PeopleFigure:

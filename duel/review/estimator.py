@@ -14,22 +14,19 @@ A slope of 0 is people alone, so a useless or a perverse panel costs nothing. De
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from duel.judging.statistics import PSEUDO_DELTA, PSEUDO_TURN_BELOW, Floats, bisect, legendre, student_quantile
+from duel.judging import statistics
+from duel.judging.statistics import PSEUDO_DELTA, Clusters, Floats, student_quantile
 from duel.records.votes import PeopleThreshold
 
 STEEPEST = 1.5
 POWER_QUANTILE = 2.49  # normal quantiles of 95 % and 80 %, added: 80 % power at a one-sided 5 %
 # What the panel leaves open of people's delta on one turn: 27 points, measured over simulated and real panels.
 RESIDUAL_SD = 0.27
-
-# Remembered: every judge, dimension and bucket asks for the same few.
-quantile = lru_cache(maxsize=4096)(student_quantile)
 # Columns of the sums, one row a cluster; those from WEIGHT on are over labeled turns only.
 TURNS, PANEL, WEIGHT, PEOPLE, PANEL_LABELED, PRODUCT, SQUARE, LABELS = range(8)
 
@@ -45,15 +42,12 @@ class Phases:
     def of(cls, panel: ArrayLike, people: ArrayLike, chances: ArrayLike, clusters: ArrayLike) -> Phases:
         """`panel` (n,) for every turn, `people` (n,) with NaN where nobody voted, `chances` (n,) of being drawn."""
         f, y, chance = (np.asarray(values, dtype=np.float64) for values in (panel, people, chances))
-        _, places = np.unique(np.asarray(clusters), return_inverse=True)
-        count, labeled = int(places.max(initial=-1)) + 1, np.isfinite(y)
-        at, y, g, weights = places[labeled], y[labeled], f[labeled], 1 / chance[labeled]
+        labeled, y = np.isfinite(y), np.nan_to_num(y)
+        weights = labeled / chance
         # Only ratios of weights matter; a mean of 1 keeps the pseudo-label as heavy as any other.
-        weights = weights / weights.mean() if len(weights) else weights
-        kinds = (weights, weights * y, weights * g, weights * y * g, weights * g * g, np.ones(len(y)))
-        columns = [np.bincount(places, minlength=count), np.bincount(places, f, count)]
-        columns += [np.bincount(at, values, count) for values in kinds]
-        return cls(np.stack(columns, axis=1).astype(np.float64))
+        weights /= weights[labeled].mean() if labeled.any() else 1.0
+        kinds = (weights, weights * y, weights * f, weights * y * f, weights * f * f, labeled)
+        return cls(Clusters.of(np.column_stack([np.ones(len(f)), f, *kinds]), clusters).sums)
 
     def slope(self) -> float:
         """The slope of people on the panel over the labeled turns; 0 where the panel shows no spread."""
@@ -110,7 +104,7 @@ class Phases:
         """
         if self.labels < 3:
             return math.nan
-        if self.labeled_clusters >= PSEUDO_TURN_BELOW:
+        if self.labeled_clusters >= statistics.PSEUDO_TURN_BELOW:
             return self.people(slope).lower(alpha)
         # One more cluster: a turn that people call lost and the panel finds average.
         f = self.sums[:, PANEL].sum() / self.sums[:, TURNS].sum()
@@ -127,11 +121,11 @@ class MeanEstimate(NamedTuple):
     freedom: int
 
     def lower(self, alpha: float) -> float:
-        return self.mean - quantile(1 - alpha, self.freedom) * self.error
+        return self.mean - student_quantile(1 - alpha, self.freedom) * self.error
 
     def half_width(self) -> float:
         """The two-sided interval of 95 % is mean ± this."""
-        return quantile(0.975, self.freedom) * self.error
+        return student_quantile(0.975, self.freedom) * self.error
 
 
 def labels_needed(points: float, residual_sd: float = RESIDUAL_SD) -> int:
@@ -179,7 +173,9 @@ def share_lower(won: Floats, weights: Floats, alpha: float) -> float:
     """
     count = float(weights.sum() ** 2 / (weights**2).sum()) if len(won) else 0.0
     hits = count * float(np.average(won, weights=weights)) if len(won) else 0.0
-    return 0.0 if hits < 0.5 else bisect(lambda share: beta_share(share, hits, count - hits + 1) < alpha, 1.0, 50)[0]
+    if hits < 0.5:
+        return 0.0
+    return statistics.bisect(lambda share: beta_share(share, hits, count - hits + 1) < alpha, 1.0, 50)[0]
 
 
 def beta_share(x: float, a: float, b: float) -> float:
@@ -187,7 +183,7 @@ def beta_share(x: float, a: float, b: float) -> float:
 
     With t = sin(angle)^2 the density is a smooth product of powers, which Gauss and Legendre's rule integrates.
     """
-    (nodes, weights), half = legendre(200), math.asin(math.sqrt(x)) / 2
+    (nodes, weights), half = statistics.legendre(200), math.asin(math.sqrt(x)) / 2
     angles = half * (nodes + 1)
     scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + math.log(2)
     with np.errstate(divide="ignore"):

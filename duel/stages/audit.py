@@ -9,7 +9,6 @@ No call is made unless `[audit] auditor` names a model: it is shown the most sus
 must quote, for each claim, the line of the conversation from which it follows.
 """
 
-import contextlib
 from argparse import Namespace
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from duel.audit import auditor, workspace_audit
 from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import Result
 from duel.command import say, say_error
-from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, WorkspaceError
+from duel.errors import EXIT_FINISHED, EXIT_OPEN, WorkspaceError
 from duel.file_sums import Snapshot
 from duel.history import estimate_tokens
 from duel.records import Answer, Audit, Commit, Side
@@ -97,9 +96,7 @@ class Suspects(AskingStage):
         if not settings.audit.auditor:
             return
         for path, answer in self.workspace.answers([]):  # the audit has named what cannot be read
-            commit = None
-            with contextlib.suppress(ItemError):
-                commit = self.workspace.commit(answer.instance_id)
+            commit = self.workspace.readable_commit(answer.instance_id)
             if commit is None or not answer.challenger:
                 continue
             audit = auditor.with_claims(answer.audit("challenger") or Audit(), [], settings, "")

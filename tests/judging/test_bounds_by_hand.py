@@ -59,14 +59,14 @@ def measured(scores: list[Score], level: float = 0.05, **duel: Any) -> bounds.Bo
 def test_nothing_gives_no_bound_and_one_pull_request_gives_its_mean_alone() -> None:
     assert measured([]) == measured([score(1, (NO, NO))]) == bounds.Bounds()
     alone = measured([score(1), score(1, (0.0, 0.5))])
-    assert (alone.mean, alone.error, alone.studentized, alone.by_metric) == (0.125, None, None, {})
+    assert (alone.mean_delta, alone.se, alone.lcb, alone.by_metric) == (0.125, None, None, {})
     of_one_repository = measured(
         [score(1, repo="o__r"), score(1, (0.0, 0.5)).model_copy(update={"instance_id": "o__r1-2"})]
     )
     beside = of_one_repository.other_units
     assert (beside.clusters, beside.margin, beside.se, beside.lcb, beside.lcb_t) == (1, 25.0, None, None, None)
     two = measured([score(1), score(2, (0.0, 0.5))])
-    assert None not in (two.error, two.studentized, two.t, two.other_units.lcb, two.other_units.lcb_t)
+    assert None not in (two.se, two.lcb, two.lcb_t, two.other_units.lcb, two.other_units.lcb_t)
 
 
 def test_the_bounds_of_a_few_turns_are_the_textbooks() -> None:
@@ -74,21 +74,21 @@ def test_the_bounds_of_a_few_turns_are_the_textbooks() -> None:
     scores = [score(number, (value, value)) for number, value in enumerate(values)]
     found, deltas = measured(scores), np.array(values) - 0.5
     error = deltas.std(ddof=1) / math.sqrt(8)
-    assert found.mean == pytest.approx(deltas.mean()) and found.error == pytest.approx(error)
-    assert found.t == pytest.approx(deltas.mean() - 1.894579 * error, abs=1e-6)  # Student's quantile with 7 degrees
+    assert found.mean_delta == pytest.approx(deltas.mean()) and found.se == pytest.approx(error)
+    assert found.lcb_t == pytest.approx(deltas.mean() - 1.894579 * error, abs=1e-6)  # Student's quantile with 7 degrees
     clusters = Clusters.of(deltas, np.arange(8))
-    assert found.studentized == pytest.approx(statistics.studentized(clusters, 199, 0).lower(0.05)[0])
-    assert found.strict == pytest.approx(statistics.studentized(clusters, 199, 0).lower(0.001)[0])
-    assert found.quantile is not None and found.mean is not None and found.studentized is not None
-    assert found.quantile == pytest.approx((found.mean - found.studentized) / error)
-    assert found.percentile == statistics.percentile_lower(deltas, 0.05, 199, 0)
-    assert found.by_metric == pytest.approx(dict.fromkeys(DIMENSIONS, found.studentized))
+    assert found.lcb == pytest.approx(statistics.studentized(clusters, 199, 0).lower(0.05)[0])
+    assert found.lcb_strict == pytest.approx(statistics.studentized(clusters, 199, 0).lower(0.001)[0])
+    assert found.quantile is not None and found.mean_delta is not None and found.lcb is not None
+    assert found.quantile == pytest.approx((found.mean_delta - found.lcb) / error)
+    assert found.lcb_iid == statistics.percentile_lower(deltas, 0.05, 199, 0)
+    assert found.by_metric == pytest.approx(dict.fromkeys(DIMENSIONS, found.lcb))
     assert found.length.margin == pytest.approx(200 * deltas.mean()) and found.length.slope == 0.0
     assert (found.length.clusters, found.length.turns) == (8, 8)
-    assert found.length.lcb == pytest.approx(found.studentized) and found.length.se == pytest.approx(error)
+    assert found.length.lcb == pytest.approx(found.lcb) and found.length.se == pytest.approx(error)
     other = found.other_units
     assert (other.clusters, other.turns, other.margin) == (8, 8, pytest.approx(200 * deltas.mean()))
-    assert other.lcb_t == pytest.approx(found.t) and other.lcb == pytest.approx(found.studentized)
+    assert other.lcb_t == pytest.approx(found.lcb_t) and other.lcb == pytest.approx(found.lcb)
     assert found.missing.clusters == 0
 
 
@@ -105,18 +105,18 @@ def test_each_dimension_has_the_bound_of_its_own_deltas_and_the_score_that_of_al
         return float(statistics.studentized(Clusters.of(deltas, np.arange(9)), 199, 0).lower(level)[0])
 
     assert [*found.by_metric.values()] == pytest.approx([lower(said[:, place] - 0.5) for place in range(5)])
-    assert found.studentized == pytest.approx(lower(said.mean(1) - 0.5))
-    assert found.strict == pytest.approx(lower(said.mean(1) - 0.5, 0.001))
-    assert len({*found.by_metric.values(), found.studentized}) > 3
+    assert found.lcb == pytest.approx(lower(said.mean(1) - 0.5))
+    assert found.lcb_strict == pytest.approx(lower(said.mean(1) - 0.5, 0.001))
+    assert len({*found.by_metric.values(), found.lcb}) > 3
     # All replies are of one length: what is left at equal length is the whole.
     assert found.length.margin == pytest.approx(200 * (said.mean() - 0.5))
-    assert found.length.lcb == pytest.approx(found.studentized) and found.length.se == pytest.approx(found.error)
+    assert found.length.lcb == pytest.approx(found.lcb) and found.length.se == pytest.approx(found.se)
 
 
 def test_a_look_without_a_level_has_no_bound_but_its_mean() -> None:
     found = measured(won(), level=0.0)
-    assert found.mean is not None and found.error is not None and found.strict is not None
-    assert (found.studentized, found.t, found.by_metric, found.quantile) == (
+    assert found.mean_delta is not None and found.se is not None and found.lcb_strict is not None
+    assert (found.lcb, found.lcb_t, found.by_metric, found.quantile) == (
         None,
         None,
         dict.fromkeys(DIMENSIONS),
@@ -128,7 +128,7 @@ def test_a_look_without_a_level_has_no_bound_but_its_mean() -> None:
 
 def test_a_challenger_that_wins_every_turn_has_no_error_and_no_quantile() -> None:
     found = measured([score(number) for number in range(5)])
-    assert (found.mean, found.error, found.quantile) == (0.5, 0.0, None)
+    assert (found.mean_delta, found.se, found.quantile) == (0.5, 0.0, None)
 
 
 def test_figures_beside_the_gates_are_not_resampled_where_there_are_very_many(monkeypatch: pytest.MonkeyPatch) -> None:

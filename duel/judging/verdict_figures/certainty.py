@@ -39,15 +39,15 @@ def figures(evidence: Evidence) -> dict[str, Any]:
     bounds, settings, points, case = evidence.bounds, evidence.settings, evidence.points, evidence.case
     duel, report, scores = settings.duel, settings.report, evidence.panel.standings.scores
     turns, units, other = len(evidence.columns), evidence.units, evidence.other_units
-    own = Bound(clusters=units.count, se=bounds.error, lcb=bounds.studentized, lcb_t=bounds.t)
+    own = Bound(clusters=units.count, se=bounds.se, lcb=bounds.lcb, lcb_t=bounds.lcb_t)
     over_all = detectable = needed = None
     if case.ineligible is not None and len(case.ineligible):  # some were judged that cannot be kept
         table = VoteTable(Columns.stacked(evidence.columns, case.ineligible), settings)
         all_units = Units.of(table.columns, table.parsed, units.by)
         over_all = bound(table.deltas, table.parsed, all_units, settings, evidence.level)
-    if bounds.error and bounds.quantile is not None and bounds.mean is not None:
-        detectable = 200 * statistics.detectable(bounds.error, bounds.quantile, duel.win_margin / 200)
-        needed = statistics.turns_needed(evidence.parsed, bounds.mean, bounds.error, bounds.quantile)
+    if bounds.se and bounds.quantile is not None and bounds.mean_delta is not None:
+        detectable = 200 * statistics.detectable(bounds.se, bounds.quantile, duel.win_margin / 200)
+        needed = statistics.turns_needed(evidence.parsed, bounds.mean_delta, bounds.se, bounds.quantile)
     # By score alone, as `placement.place`.
     final, defeat, unparsed = scores >= report.final_min, scores < report.defeat_min, np.isnan(scores)
     buckets = {"final": final & ~defeat, "refined": ~(final | defeat | unparsed), "defeat": defeat}
@@ -57,14 +57,9 @@ def figures(evidence: Evidence) -> dict[str, Any]:
         **{name: tally[name] for name in ("wins", "ties", "losses", "win_rate")},
         **{name: getattr(evidence, name) for name in ("margin", "parsed", "parsed_fraction", "leak_fraction")},
         **duel.model_dump(include={"gate_alpha", "alpha", "seed"}),
+        **bounds.model_dump(include={"mean_delta", "se", "lcb", "lcb_t", "lcb_iid", "lcb_strict"}),
         "challenger_score": points,
         "king_score": None if points is None else 100 - points,
-        "mean_delta": bounds.mean,
-        "se": bounds.error,
-        "lcb": bounds.studentized,
-        "lcb_t": bounds.t,
-        "lcb_iid": bounds.percentile,
-        "lcb_strict": bounds.strict,
         "resamples": duel.bootstrap_resamples,
         "alpha_used": evidence.level,
         "pseudo_turn": 0 < units.count < statistics.PSEUDO_TURN_BELOW,
