@@ -63,12 +63,21 @@ def homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     return (base / str(number) for number in itertools.count())
 
 
+@pytest.fixture(scope="session")
+def clean_environment() -> Iterator[None]:
+    """Only the few variables that a process needs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in set(os.environ) - KEEP:
+            patch.delenv(name)
+        yield
+
+
 @pytest.fixture(autouse=True)
-def clean_home(homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home folder, an empty current folder, and only the few variables that a process needs."""
+def clean_home(clean_environment: None, homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty home folder, an empty current folder, and no variable that something outside a test has set."""
     home = next(homes)
     for name in set(os.environ) - KEEP:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import sys
 from collections.abc import Callable
@@ -13,9 +14,10 @@ import pytest
 
 from duel.offline import SAMPLE
 from duel.records import DIMENSIONS
+from duel.registry import Registry
 from duel.review import ballots
 from duel.workspace import Workspace
-from tests.conftest import Finished
+from tests.conftest import Finished, ended, forked, run_command
 from tests.offline import watched
 
 Program = Callable[..., Finished]
@@ -47,39 +49,61 @@ def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(place)
 
 
+@pytest.fixture
+def installed(toys: str, tmp_path: Path) -> Program:
+    """Run a command where `toys` is installed: in a copy of this process, whose registries look for parts anew."""
+
+    def call(name: str, *arguments: object, code: int | None = None, **env: str) -> Finished:
+        told = tmp_path / "told"
+
+        def work() -> None:
+            sys.path.insert(0, toys)
+            modules = [module for name, module in sys.modules.items() if name.startswith("duel.")]
+            for registry in (part for module in modules for part in vars(module).values()):
+                if isinstance(registry, Registry):
+                    registry._complete = False
+            told.write_bytes(pickle.dumps(run_command(name, *arguments, code=code, **env)))
+
+        assert ended(forked(work)) == 0
+        done: Finished = pickle.loads(told.read_bytes())
+        return done
+
+    return call
+
+
 def test_an_export_format_from_outside_stands_in_the_help_and_writes_its_rows(
-    program: Program, toys: str, tmp_path: Path
+    program: Program, installed: Program, toys: str, tmp_path: Path
 ) -> None:
     assert "shouting" in program("export", "--help", code=0, PYTHONPATH=toys).out
     source = SAMPLE / "trajectories.parquet"
-    program("export", "--workspace", tmp_path, "--offline", "--from", source, "--format", "shouting", PYTHONPATH=toys)
+    installed("export", "--workspace", tmp_path, "--offline", "--from", source, "--format", "shouting")
     row = orjson.loads((tmp_path / "export/shouting/train.jsonl").read_bytes().splitlines()[0])
     assert row["shouted"] == row["messages"][-1]["content"].upper()
 
 
-def test_turns_are_drawn_from_a_source_from_outside(program: Program, toys: str, tmp_path: Path) -> None:
+def test_turns_are_drawn_from_a_source_from_outside(installed: Program, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     runs, pulls = (tmp_path / "lake" / name for name in ("runs", "pulls"))
     for folder, file in ((runs, "trajectories.parquet"), (pulls, "pulls.parquet")):
         folder.mkdir(parents=True)
         shutil.copy(SAMPLE / file, folder)
     asked = ("prompt", "--workspace", workspace, "--source", "lake:runs", "--pulls", "lake:pulls", "--n", 3)
-    done = program(*asked, code=0, PYTHONPATH=toys, LAKE=tmp_path / "lake")
+    done = installed(*asked, code=0, LAKE=str(tmp_path / "lake"))
     assert "drawing 3 turns from lake/runs" in done.err
     assert {prompt.source.dataset for *_, prompt in Workspace(workspace).prompts([])} == {"lake/runs"}
-    assert "no parquet file is there" in program(*asked, code=2).err
+    assert "no parquet file is there" in run_command(*asked, code=2).err
 
 
-def test_a_session_reader_from_outside_tells_its_files_from_others(program: Program, toys: str, tmp_path: Path) -> None:
+def test_a_session_reader_from_outside_tells_its_files_from_others(installed: Program, tmp_path: Path) -> None:
     (tmp_path / "monday.jsonl").write_text('{"dear diary": "ls src"}\n')
-    program("mine", tmp_path / "monday.jsonl", "--workspace", tmp_path, code=0, PYTHONPATH=toys)
+    installed("mine", tmp_path / "monday.jsonl", "--workspace", tmp_path, code=0)
     (row,) = pq.read_table(tmp_path / "mined.parquet").to_pylist()
     assert "```bash\nls src\n```" in row["messages"][-2]["content"]
 
 
-def test_check_figure_and_executor_from_outside_take_part_in_a_run(program: Program, toys: str, tmp_path: Path) -> None:
+def test_check_figure_and_executor_from_outside_take_part_in_a_run(installed: Program, tmp_path: Path) -> None:
     (tmp_path / "chain.toml").write_text("[sample]\nn = 8\n")
-    done = program("run", "--offline", "--execute", "paper", "--workspace", tmp_path, PYTHONPATH=toys)
+    done = installed("run", "--offline", "--execute", "paper", "--workspace", tmp_path)
     assert done.code in {0, 1}, done.err
     workspace = Workspace(tmp_path)
     assert "executing with paper and pencil" in done.err
@@ -94,7 +118,7 @@ def test_check_figure_and_executor_from_outside_take_part_in_a_run(program: Prog
 
 
 def test_a_judge_from_outside_votes_beside_models_and_is_asked_of_no_endpoint(
-    program: Program, script: Program, toys: str, tmp_path: Path
+    installed: Program, script: Program, tmp_path: Path
 ) -> None:
     (tmp_path / "chain.toml").write_text(
         '[sample]\nn = 6\n[judge]\nmodels = ["offline-stand-in/judge-a", "rule:shorter"]\n'
@@ -102,10 +126,9 @@ def test_a_judge_from_outside_votes_beside_models_and_is_asked_of_no_endpoint(
     for stage in ("prompt", "king", "ch"):
         script(stage, "--offline", "--workspace", tmp_path)
     with watched.endpoint() as stand_in:
-        online = {"CHUTES_BASE_URL": stand_in.base_url, "PYTHONPATH": toys}
-        alone = script("validate", "--workspace", tmp_path, code=2, CHUTES_BASE_URL=stand_in.base_url)
-        assert "unknown judge" in alone.err
-        program("validate", "--workspace", tmp_path, code=0, **online)
+        online = {"CHUTES_BASE_URL": stand_in.base_url}
+        assert "unknown judge" in script("validate", "--workspace", tmp_path, code=2, **online).err
+        installed("validate", "--workspace", tmp_path, code=0, **online)
     scores = [score for _, score in Workspace(tmp_path).scores([])]
     votes = [vote for score in scores for vote in score.votes if vote.judge == "rule:shorter"]
     assert votes
@@ -114,12 +137,12 @@ def test_a_judge_from_outside_votes_beside_models_and_is_asked_of_no_endpoint(
 
 
 def test_a_dimension_from_outside_is_judged_beside_the_five_and_counts_as_they_do(
-    program: Program, script: Program, toys: str, tmp_path: Path
+    installed: Program, script: Program, tmp_path: Path
 ) -> None:
     keys = [*DIMENSIONS, "restraint"]
     (tmp_path / "chain.toml").write_text(f"[sample]\nn = 8\n[judge]\nmetric_keys = {keys}\n".replace("'", '"'))
     assert "must be distinct names out of correctness" in script("prompt", "--workspace", tmp_path, code=2).err
-    program("run", "--offline", "--workspace", tmp_path, code=0, PYTHONPATH=toys)
+    installed("run", "--offline", "--workspace", tmp_path, code=0)
     workspace = Workspace(tmp_path)
     scores = [score for _, score in workspace.scores([]) if score.parsed]
     assert scores
@@ -134,11 +157,11 @@ def test_a_dimension_from_outside_is_judged_beside_the_five_and_counts_as_they_d
     report = (tmp_path / "report/report.md").read_text()
     assert "|efficiency|restraint|leak|" in report
 
-    program("review", "--workspace", tmp_path, "--offline", code=0, PYTHONPATH=toys)
+    installed("review", "--workspace", tmp_path, "--offline", code=0)
     people = [vote.on(keys) for vote in ballots.read_votes(workspace, [])]
     assert people and None not in people
 
-    asked_again = program("validate", "--workspace", tmp_path, "--offline", "--plan", code=0, PYTHONPATH=toys)
+    asked_again = installed("validate", "--workspace", tmp_path, "--offline", "--plan", code=0)
     assert "judge: 0 items, 0 calls" in asked_again.out
 
 
@@ -147,7 +170,6 @@ def test_a_judge_is_asked_for_a_dimension_from_outside_in_its_own_words(
 ) -> None:
     from duel import dimensions
     from duel.judging import judge_replies, rubric
-    from duel.registry import Registry
 
     monkeypatch.syspath_prepend(toys)
     monkeypatch.setattr(rubric, "FURTHER", Registry[dimensions.Dimension]("dimension"))
@@ -168,7 +190,6 @@ def test_a_judge_is_asked_for_a_dimension_from_outside_in_its_own_words(
 @pytest.mark.parametrize("name", ["reason", "judge", "Speed", "a b", "usage"])
 def test_a_dimension_cannot_be_called_like_a_field_of_a_vote(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from duel import dimensions
-    from duel.registry import Registry
 
     known = Registry[dimensions.Dimension]("dimension")
     known.add(name, dimensions.Dimension("?", "", ""))
@@ -187,7 +208,6 @@ def test_a_judge_from_outside_that_breaks_costs_its_votes_and_not_the_run() -> N
 
 def test_a_kind_of_reply_from_outside_is_known_by_its_rows(toys: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from duel.conversation import tasks
-    from duel.registry import Registry
 
     monkeypatch.syspath_prepend(toys)
     known = Registry[tasks.ReplyTask]("reply_task")

@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from functools import cache
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 
@@ -126,15 +127,24 @@ def floor(name: str) -> int:
     return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
 
 
-@cache
+@lru_cache(maxsize=1)
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text("utf-8"))
+
+
+def statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Every statement under `node`, however deep; no expression, of which there are ten times as many."""
+    for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+        inside = getattr(node, part, [])
+        for statement in inside if isinstance(inside, list) else []:  # the body of a lambda is an expression
+            yield statement
+            yield from statements(statement)
 
 
 def imports(path: Path) -> set[str]:
     """The `duel.…` modules that a file imports, wherever in the file it does so."""
     found = set()
-    for node in ast.walk(tree(path)):
+    for node in statements(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -146,7 +156,13 @@ def package_files() -> list[Path]:
     return sorted((ROOT / "duel").rglob("*.py"))
 
 
-@pytest.mark.parametrize("path", package_files(), ids=lambda path: str(path.relative_to(ROOT)))
+# For the scope's sake all tests of one file run together, and it is parsed once.
+EACH_FILE = pytest.mark.parametrize(
+    "path", package_files(), ids=lambda path: str(path.relative_to(ROOT)), scope="module"
+)
+
+
+@EACH_FILE
 def test_imports_run_downward_only(path: Path) -> None:
     own = room(".".join(path.relative_to(ROOT).with_suffix("").parts))
     if own in {"", "__init__"}:
@@ -172,7 +188,7 @@ def test_the_root_holds_what_users_know_by_name() -> None:
     assert SCRIPTS == ["ch.py", "king.py", "prompt.py", "report.py", "run.py", "validate.py"]
 
 
-@pytest.mark.parametrize("path", package_files(), ids=lambda path: str(path.relative_to(ROOT)))
+@EACH_FILE
 def test_a_module_has_one_subject_and_says_it_first(path: Path) -> None:
     assert ast.get_docstring(tree(path)), "no docstring"
     assert path.read_text("utf-8").count("\n") <= 410
@@ -212,8 +228,8 @@ def test_every_command_can_be_imported_where_unix_modules_are_missing() -> None:
 def test_a_benchmark_uses_names_that_are_there(path: Path) -> None:
     """No other check reads `bench/`: a name that the package has lost would be told by the next run alone."""
     modules: dict[str, ModuleType] = {}
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree(path)))
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "duel":
             home = importlib.import_module(str(node.module))
             for name in node.names:
@@ -221,7 +237,7 @@ def test_a_benchmark_uses_names_that_are_there(path: Path) -> None:
                 found = getattr(home, name.name) if there else importlib.import_module(f"{node.module}.{name.name}")
                 if isinstance(found, ModuleType):
                     modules[name.asname or name.name] = found
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
             assert hasattr(modules[node.value.id], node.attr), f"line {node.lineno}: {ast.unparse(node)}"
 

@@ -7,13 +7,16 @@ import contextlib
 import hashlib
 import math
 import os
+import string
 import sysconfig
 import zlib
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import orjson
@@ -47,7 +50,7 @@ class Rarity:
     """How many of the workspace's records (a pull request with what its agents saw) hold a name."""
 
     records: int = 0
-    counts: "array[int]" = field(default_factory=lambda: array("H", bytes(2 * CELLS)))
+    counts: "array[int]" = field(default_factory=lambda: array("H", [0]) * CELLS)
 
     @classmethod
     def from_commits(cls, commits: Iterable[Commit], histories: Iterable[tuple[str, str]] = ()) -> "Rarity":
@@ -101,10 +104,15 @@ class Rarity:
     def save(self, workspace: Workspace, path: Path, rests_on: str = "") -> None:
         """Keep the table with what it `rests_on`; without that it is for the shards of `workspace`."""
         head = orjson.dumps({"rests_on": rests_on or _RULES, "records": self.records})
-        workspace.save(path, head + b"\n" + zlib.compress(self.counts.tobytes(), 1))
+        workspace.save(path, head + b"\n" + self.packed)
+
+    @cached_property
+    def packed(self) -> bytes:
+        """The table as it is kept, when all is counted: 8 MB become 200 KB."""
+        return zlib.compress(self.counts, 1)
 
     def digest(self) -> bytes:
-        return hashlib.blake2b(self.counts.tobytes(), digest_size=16).digest()
+        return hashlib.blake2b(self.packed, digest_size=16).digest()
 
     def elsewhere(self, name: str) -> int:
         """How many OTHER records hold `name`, which is a fact of one record that was counted itself."""
@@ -131,29 +139,41 @@ def _read(path: Path, rests_on: str) -> Rarity | None:
         head, _, packed = path.read_bytes().partition(b"\n")
         fields = orjson.loads(head)
         if fields["rests_on"] == rests_on:
-            return Rarity(fields["records"], array("H", zlib.decompress(packed)))
+            rarity = Rarity(fields["records"], array("H", zlib.decompress(packed, bufsize=2 * CELLS)))
+            rarity.packed = packed
+            return rarity
     return None
 
 
 _BACKGROUND: list[Counter[str]] = []
+# What is no part of an ASCII word becomes a space, a capital its small letter.
+_APART = {n: chr(n).lower() if chr(n).isalnum() or chr(n) == "_" else " " for n in range(128)}
 
 
 def background() -> Counter[str]:
     """In how many modules of source code that is on every machine which runs this a word stands, casefolded.
 
-    Pygments' lexers hold the built-in names of 500 languages. Reading all takes 0.5 s, once a process.
+    Pygments' lexers hold the built-in names of 500 languages. Reading all takes 0.3 s, once a process.
     """
     if not _BACKGROUND:
-        counts: Counter[str] = Counter()
-        specs = [spec for name in PACKAGES if (spec := find_spec(name))]
-        packages = [folder for spec in specs for folder in spec.submodule_search_locations or ()]
-        for root in (sysconfig.get_paths()["stdlib"], *packages):
-            for folder, inside, names in os.walk(root):
-                inside[:] = {*inside} - _NOT_COMMON  # no walk through all that is installed beside the library
-                for file in (Path(folder, name) for name in names if name.endswith(".py")):
-                    counts.update(set(WORD.findall(file.read_text("utf-8", "replace").casefold())))
-        take_background(counts)
+        take_background(Counter(chain.from_iterable(words(file.read_bytes()) for file in _modules())))
     return _BACKGROUND[0]
+
+
+def _modules() -> Iterator[Path]:
+    specs = [spec for name in PACKAGES if (spec := find_spec(name))]
+    packages = [folder for spec in specs for folder in spec.submodule_search_locations or ()]
+    for root in (sysconfig.get_paths()["stdlib"], *packages):
+        for folder, inside, names in os.walk(root):
+            inside[:] = {*inside} - _NOT_COMMON  # no walk through all that is installed beside the library
+            yield from (Path(folder, name) for name in names if name.endswith(".py"))
+
+
+def words(source: bytes) -> set[str]:
+    """The different words (`WORD`) of a file, casefolded; where all is ASCII, in half of the time."""
+    if not source.isascii():
+        return set(WORD.findall(source.decode("utf-8", "replace").casefold()))
+    return {word.lstrip(string.digits) for word in set(source.decode().translate(_APART).split())} - {""}
 
 
 def take_background(counts: Counter[str]) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-import random
-import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from tests.conftest import Finished, run_command
 
 SYSTEM = "You are an agent in a shell. Answer with a thought and one bash block."
 CHALLENGER_MODEL = "example/challenger-1"
+LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 
 
 def turn(thought: str, command: str) -> str:
@@ -27,8 +27,8 @@ def turn(thought: str, command: str) -> str:
 
 def words(topic: str, count: int = 60) -> str:
     """Words that only this topic has, so that no two made-up tasks are near-duplicates."""
-    draw = random.Random(topic)
-    return " ".join("".join(draw.choices(string.ascii_lowercase, k=6)) for _ in range(count))
+    drawn = hashlib.shake_128(topic.encode()).hexdigest(3 * count).translate(LETTERS)
+    return " ".join(drawn[at : at + 6] for at in range(0, len(drawn), 6))
 
 
 def history(topic: str) -> list[Message]:
