@@ -10,7 +10,6 @@ import difflib
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, Self
 
@@ -233,7 +232,7 @@ def reference() -> str:
 
 def told() -> Iterator[tuple[str, str, list[tuple[str, str, str]]]]:
     """Each section: its name, what it is about, and its keys as (key, default in TOML or "", what it does)."""
-    words = tomllib.loads(resources.files(wordlists).joinpath("settings.toml").read_text("utf-8"))
+    words = wordlists.toml(wordlists.__name__, "settings")
     for section in Settings.model_fields:
         kind = _section_at([section])
         known = words["sampling"] | words[section] if issubclass(kind, sections.Sampling) else words[section]

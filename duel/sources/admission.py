@@ -4,10 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from itertools import islice
 from typing import Any
 
+from duel import wordlists
 from duel.audit import licenses
 from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import LeftOut
@@ -85,8 +85,7 @@ class Admission:
             say(f"not checked against {printable(names, 200)}: {printable(why, 200)} (--again tries anew)")
 
     def _left_out(self, what: str = "") -> Iterator[str]:
-        lines = resources.files(__package__).joinpath("left_out.txt").read_text("utf-8").splitlines()
-        meanings = dict(line.split(": ", 1) for line in lines)
+        meanings = wordlists.table("left_out", __package__)
         for kind, reasons in (("row", self.pool.left), ("turn", self.left)):
             for reason, count in sorted(reasons.items()):
                 yield f"{_count(count, kind)}{what}: {meanings.get(reason, printable(reason, 60))}"

@@ -5,17 +5,15 @@ imported when it runs. An option that is not given leaves the default that the s
 """
 
 import math
-import tomllib
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import cache
-from importlib import resources
+from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from duel import chat_tokens, command
+from duel import chat_tokens, command, wordlists
 from duel.errors import SettingsError, UserError, printable
 
 if TYPE_CHECKING:
@@ -55,10 +53,8 @@ def names(kind: str) -> list[str]:
     return ["all", "none", *chat_tokens.FAMILIES]
 
 
-@cache
-def table() -> dict[str, dict[str, Any]]:
-    """The options by command, in the order in which `duel --help` tells of them, and those of `group`."""
-    return tomllib.loads(resources.files(__package__).joinpath("options.toml").read_text("utf-8"))
+# The options by command, in the order in which `duel --help` tells of them, and those of `group`.
+table = partial(wordlists.toml, __package__, "options")
 
 
 def add_options(name: str, parser: ArgumentParser) -> None:

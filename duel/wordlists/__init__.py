@@ -1,8 +1,10 @@
 """Long lists of words and regular expressions in files beside this module, and the reader of all lists."""
 
 import re
+import tomllib
 from functools import cache
 from importlib import resources
+from typing import Any
 
 _PART = re.compile(r"\{\{(\w+)\}\}")
 
@@ -15,9 +17,15 @@ def rows(package: str, file: str, kind: str = "") -> tuple[tuple[str, ...], ...]
     return tuple(row[1:] for row in found if row[0] == kind) if kind else tuple(found)
 
 
-def table(name: str) -> dict[str, str]:
+@cache
+def toml(package: str, name: str) -> dict[str, Any]:
+    """What `<name>.toml` in `package` holds."""
+    return tomllib.loads(resources.files(package).joinpath(f"{name}.toml").read_text("utf-8"))
+
+
+def table(name: str, package: str = __name__) -> dict[str, str]:
     """A list of two columns."""
-    return dict(rows(__name__, f"{name}.txt"))  # type: ignore[arg-type]
+    return dict(rows(package, f"{name}.txt"))  # type: ignore[arg-type]
 
 
 @cache

@@ -4,16 +4,15 @@ A module beside this one writes and reads the formats of one kind.
 """
 
 import json
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
-from importlib import resources
+from functools import partial
 from types import GenericAlias
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from duel import wordlists
 from duel.errors import ItemError, UserError, require
 from duel.exports import example
 from duel.exports.example import Example, Turns, each_turn, text_only
@@ -117,9 +116,7 @@ _TOLD = frozenset("recipes trl_flags caution purpose reasoning".split())
 FORMATS = Registry[Format]("export_format", home=__package__)
 
 
-@cache
-def tables() -> dict[str, dict[str, Any]]:
-    return tomllib.loads(resources.files(__package__).joinpath("formats.toml").read_text("utf-8"))
+tables = partial(wordlists.toml, __package__, "formats")
 
 
 def add(

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from duel import offline, turn
+from duel import offline, turn, wordlists
 from duel.offline.rules import judge
-from duel.offline.rules.conversation import ShownConversation, clean, fence_of, fraction, phrases
+from duel.offline.rules.conversation import ShownConversation, clean, fence_of, fraction
 from duel.shell import SENTINELS
 
 _HIDDEN = fence_of("HIDDEN PULL REQUEST", "AGENT SYSTEM PROMPT")
@@ -72,7 +72,7 @@ class Writer(ShownConversation):
         return next(iter(shares))
 
     def turn(self, thought: str, command: str, **slots: str) -> str:
-        text = self.choose("thought", phrases("thoughts.txt")[thought]).format(**slots)
+        text = self.choose("thought", wordlists.toml(__package__, "thoughts")[thought]).format(**slots)
         return f"THOUGHT: {text}\n\n```bash\n{command}\n```"
 
     def step(self, kind: str) -> str:

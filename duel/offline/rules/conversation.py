@@ -3,10 +3,8 @@
 import hashlib
 import re
 from collections import Counter
-from functools import cache
-from importlib import resources
 
-from duel import turn
+from duel import turn, wordlists
 
 ENDINGS = (
     "py|pyi|js|jsx|mjs|ts|tsx|go|rs|c|h|cc|cpp|hpp|java|kt|rb|php|cs|scala|sh|lua|ex|md|rst|txt|toml|cfg|json|ya?ml"
@@ -38,7 +36,7 @@ class ShownConversation:
         named = (a or b for a, b in _CODE_WORD.findall(self.issue))
         names = (name.rpartition(".")[2] for name in named if "." not in name or name[0].isalpha())
         self.code_words = list(dict.fromkeys(names))
-        plain = {word for line in phrases("plain_words.txt")["in every issue"] for word in line.split()}
+        plain = {word for line in wordlists.toml(__package__, "plain_words")["in every issue"] for word in line.split()}
         counts = Counter(word for word in _WORD.findall(self.issue) if word.lower() not in plain)
         self.words = [word for word, _ in counts.most_common()]
         head, block, printed = text.rpartition("\n```\n")
@@ -76,11 +74,3 @@ def fraction(*parts: str) -> float:
 def fence_of(*labels: str) -> re.Pattern[str]:
     """What `duel.fence` puts around a text with one of these labels: label, mark, text."""
     return re.compile(rf"^=== ({'|'.join(labels)}) (\w+) ===\n(.*?)\n=== END OF \1 \2 ===$", re.MULTILINE | re.DOTALL)
-
-
-@cache
-def phrases(name: str) -> dict[str, list[str]]:
-    """The lines of a file of this folder, by the `[heading]` above them."""
-    text = resources.files(__package__).joinpath(name).read_text("utf-8")
-    parts = re.split(r"(?m)^\[(.+)\]\n", text)[1:]
-    return {heading: lines.splitlines() for heading, lines in zip(parts[::2], parts[1::2], strict=True)}

@@ -1,7 +1,7 @@
 """Words for synthetic rows, by a grammar: a request of one kind with its names, or a thought before a call.
 
-Each line of `row_words.txt` is one way to say it; `{a|b}` are alternatives, `@person` is a line of
-`[person]`, `$1` is the first name that must be kept.
+Each text of `row_words.toml` is one way to say it; `{a|b}` are alternatives, `@person` is one of the texts of `person`,
+`$1` is the first name that must be kept.
 """
 
 import hashlib
@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from duel.offline.rules.conversation import fence_of, phrases
+from duel import wordlists
+from duel.offline.rules.conversation import fence_of
 
 _FENCED = fence_of("REQUEST TO WORD", "CONVERSATION", "NEXT CALL")
 _KIND = re.compile(r'^It is a task of the kind "([^"\n]+)"\.', re.MULTILINE)
@@ -20,7 +21,7 @@ _NAME = re.compile(r"^- (.+)$", re.MULTILINE)
 _LIST = re.compile(r"@([a-z]+)")
 _CHOICE = re.compile(r"\{([^{}]*)\}")
 _FAILED = re.compile(r"(?i)no such file|no matches|not found|invalid|unrecognized|nothing was changed|cannot")
-_grammar = partial(phrases, "row_words.txt")
+_grammar = partial(wordlists.toml, __package__, "row_words")
 # Shares of the requests that begin with an occasion, end on a wish, are in lower case, have no full stop.
 LEADS, TAILS, LOWER, BARE = 0.08, 0.06, 0.3, 0.3
 

@@ -9,11 +9,10 @@ import re
 import subprocess
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import NamedTuple
 
-from duel import shell
+from duel import shell, wordlists
 from duel.conversation.model import AgentCall, Session
 
 WINDOW_DAYS = 7  # how long after a session a commit still counts as its own
@@ -122,9 +121,8 @@ def _read(top: Path, sha: str, base: str, edited: Sequence[str]) -> OwnCommit | 
 def spdx_of(text: str) -> str:
     """The SPDX id of a license file, by the words that only it has, the more specific first; "" for an unknown one."""
     words = re.sub(r"\s+", " ", text[:_LOOKED_AT]).lower()
-    telling = resources.files(__package__).joinpath("license_words.txt").read_text("utf-8")
-    known = (line.split(": ", 1) for line in telling.splitlines())
-    return next((name for name, parts in known if all(part in words for part in parts.split(" | "))), "")
+    known = wordlists.rows(__package__, "license_words.txt")
+    return next((name for name, *parts in known if all(part in words for part in parts)), "")
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
