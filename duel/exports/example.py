@@ -170,6 +170,7 @@ class Division:
     by: str  # what stays whole: "repo" or "pr"
     notes: list[str] = field(default_factory=list)
     groups: dict[str, set[str]] = field(default_factory=dict)  # of each split, once they were checked
+    named: dict[str, str] = field(default_factory=dict)  # the group of each example, by its id, as it was divided
 
 
 @dataclass(frozen=True)

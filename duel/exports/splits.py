@@ -94,7 +94,8 @@ def divide(examples: list[Example], shares: Mapping[str, float], by: str, seed: 
     parts: dict[str, list[Example]] = {split: [] for split in shares}
     for name, example in zip(names, examples, strict=True):
         parts[placed[name]].append(example)
-    return Division({**parts}, by, _notes(tokens, placed, shares, by))
+    named = {example.id: name for name, example in zip(names, examples, strict=True)}
+    return Division({**parts}, by, _notes(tokens, placed, shares, by), named=named)
 
 
 def without_shared_copies(division: Division, threshold: float) -> list[Dropped]:
@@ -130,8 +131,12 @@ def without_shared_copies(division: Division, threshold: float) -> list[Dropped]
 
 
 def check(division: Division) -> None:
-    """Note the groups, and that none lies in two splits. Raises ExportError where one does."""
-    names = iter(groups_of([example for part in division.parts.values() for example in part], division.by))
+    """Note the groups, and that none lies in two splits. Raises ExportError where one does.
+
+    They are those by which the set was divided: without its copies, a template may look like a tie.
+    """
+    every = [example for part in division.parts.values() for example in part]
+    names = iter([division.named[one.id] for one in every] if division.named else groups_of(every, division.by))
     found = division.groups = {split: {next(names) for _ in part} for split, part in division.parts.items()}
     seen: dict[str, str] = {}
     for split, groups in found.items():

@@ -134,6 +134,21 @@ def test_a_task_that_many_repositories_share_is_a_template_and_ties_nothing() ->
     assert len(set(splits.groups_of(examples, "repo"))) == 8
 
 
+def test_a_template_ties_nothing_when_the_copies_of_its_repositories_are_gone() -> None:
+    """With one of four repositories out as a copy, three share the task: too few for a template, had it been new."""
+    said = ["same words here " * 30, "same words here " * 30, "other words there " * 60, "third words again " * 60]
+    examples = [
+        example(
+            id=f"e{n}", repo=f"o/r{n}", instance_id=f"o__r{n}-1", messages=(Message(role="user", content=ISSUE), turn)
+        )
+        for n, turn in enumerate(Message(role="assistant", content=text) for text in said)
+    ]
+    division = splits.divide(examples, splits.shares_of("50/50"), "repo", 0)
+    assert len(splits.without_shared_copies(division, 0.85)) == 1
+    splits.check(division)
+    assert division.notes[0].startswith("3 repositories, none in two splits")
+
+
 def test_a_repository_under_another_spelling_is_one_group_and_short_texts_or_commits_tie_nothing() -> None:
     def made(name: str, repo: str, task: str, base_commit: str = "") -> Example:
         messages = (Message(role="user", content=task), Message(role="assistant", content="x"))
