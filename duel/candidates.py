@@ -75,7 +75,7 @@ class Numbered:
         questions = []
         for model in self.settings.writers(side):
             number = told[model]
-            same = [writer_request(self.settings, side, stem, model, messages, number=number) for messages in shown]
+            same = [writer_request(self.settings, side, stem, model, messages, number) for messages in shown]
             told[model] += 1
             occurrence = self._occurrences.number(same[0]).occurrence + apart
             asked, unmarked = (same[place].again(0, "", occurrence) for place in (0, -1))
@@ -84,13 +84,7 @@ class Numbered:
 
 
 def writer_request(
-    settings: Settings,
-    stage: str,
-    stem: str,
-    model: str,
-    messages: Sequence[Message],
-    occurrence: int = 0,
-    number: int = 0,
+    settings: Settings, stage: str, stem: str, model: str, messages: Sequence[Message], number: int = 0
 ) -> Request:
     """A question to a writer with the parameters of `[generate]`; control tokens of chat templates are broken in it.
 
@@ -109,7 +103,6 @@ def writer_request(
         temperature=generate.temperature,
         thinking=generate.thinking,
         parameters={**generate.parameters, **own_seed},
-        occurrence=occurrence,
     )
 
 

@@ -92,7 +92,7 @@ class ItemError(DuelError):
         self.reason = reason
 
 
-def require(holds: object, reason: str, what: str = "") -> None:
+def require(holds: object, reason: str, what: str = "", **details: object) -> None:
     """Raise ItemError unless `holds` is true."""
     if not holds:
-        raise ItemError(reason, what)
+        raise ItemError(reason, what, **details)

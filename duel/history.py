@@ -29,15 +29,12 @@ def fit(messages: Sequence[Message], limit: int) -> list[Message]:
     fitted = list(messages)
     if history_tokens(fitted) <= limit:
         return fitted
-    start = head = next((i for i, message in enumerate(fitted) if message.role == "assistant"), len(fitted))
+    turns = [i for i, message in enumerate(fitted) if message.role == "assistant"] or [len(fitted)]
+    head, newest = turns[0], len(fitted) - 1
     room = limit - history_tokens([*fitted[:head], Message(role="user", content=MARKER.format(count=0))])
-    tail_tokens = history_tokens(fitted[head:])
-    while start < len(fitted) - 2 and tail_tokens > room:
-        end = start + 1
-        while end < len(fitted) - 1 and fitted[end].role != "assistant":
-            end += 1
-        tail_tokens -= history_tokens(fitted[start:end])
-        start = end
+    sizes = [history_tokens([message]) for message in fitted]
+    starts = [*turns, newest]
+    start = next(i for i in starts if i >= newest - 1 or sum(sizes[i:]) <= room)
     if start > head:
         told, before, after = MARKER.format(count=start - head), fitted[:head], fitted[start:]
         if not before or before[-1].role == "system":

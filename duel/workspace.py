@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import orjson
 
 from duel.environment import expanded
-from duel.errors import ItemError, UserError, WorkspaceError
+from duel.errors import ItemError, UserError, WorkspaceError, require
 from duel.file_sums import Saves
 from duel.records import Answer, Bucket, Commit, Guided, Prompt, Record, Score, Verdict
 
@@ -165,8 +165,7 @@ class Workspace:
         for path in self.prompt_files() if files is None else files:
             try:
                 rows = orjson.loads(path.read_bytes())
-                if not isinstance(rows, list):
-                    raise ItemError("damaged", "not a JSON array of prompts")
+                require(isinstance(rows, list), "damaged", "not a JSON array of prompts")
             except (ItemError, ValueError, OSError) as error:
                 damage.append(_damaged(path, error))
                 continue
@@ -219,8 +218,8 @@ class Workspace:
         if not path.exists():
             return None
         commit = self.read(path, Commit)
-        if commit.instance_id != instance_id:
-            raise ItemError("damaged", "the mirrored pull request is another's", where=path, value=commit.instance_id)
+        named = commit.instance_id
+        require(named == instance_id, "damaged", "the mirrored pull request is another's", where=path, value=named)
         return commit
 
     def readable_commit(self, instance_id: str) -> Commit | None:

@@ -14,6 +14,8 @@ from functools import cache
 from inspect import get_annotations
 from pathlib import Path
 
+from filelock import FileLock
+
 from duel.calls.route import Provider
 from duel.environment import environment, expanded
 
@@ -49,9 +51,6 @@ class Findings(ctypes.Structure):
     step: float
 
 
-Findings._fields_ = [(name, ctypes.c_double) for name in get_annotations(Findings)]
-
-
 class Row(ctypes.Structure):
     """A process. Times are seconds since the epoch."""
 
@@ -61,10 +60,6 @@ class Row(ctypes.Structure):
     in_flight: int
     machine: int
     process: int
-    _fields_ = (
-        *((name, ctypes.c_double) for name in ("beat", "joined", "hungry_at")),
-        *((name, ctypes.c_int64) for name in ("in_flight", "machine", "process")),
-    )
 
     def lives(self, now: float) -> bool:
         """False for one that is silent, or of this machine and gone. Windows has no harmless way to ask."""
@@ -80,6 +75,11 @@ class Row(ctypes.Structure):
         return True
 
 
+for structure in (Findings, Row):
+    kinds = get_annotations(structure).items()
+    structure._fields_ = [(name, ctypes.c_double if kind is float else ctypes.c_int64) for name, kind in kinds]
+
+
 class _Cells(ctypes.Structure):
     known: Findings
     rows: ctypes.Array[Row]
@@ -90,8 +90,6 @@ class LeaseFile:
     """What processes share. Raises OSError where it cannot be had."""
 
     def __init__(self, path: Path) -> None:
-        from filelock import FileLock
-
         self._lock = FileLock(f"{path}.lock", timeout=5)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         size = ctypes.sizeof(_Cells)

@@ -19,7 +19,7 @@ import orjson
 
 from duel.conversation.values import rewritten
 from duel.environment import expanded
-from duel.errors import ItemError
+from duel.errors import ItemError, require
 
 BOM = b"\xef\xbb\xbf"
 COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -187,10 +187,9 @@ def records(path: Path) -> Iterator[Record]:
     else:
         with opened(path) as file:
             raw = file.read(LARGEST_DOCUMENT + 1)
-        if len(raw) > LARGEST_DOCUMENT:
-            raise ItemError("too-large", f"a JSON document of more than {LARGEST_DOCUMENT >> 20} MB", where=path.name)
-        if not isinstance(document := parsed(raw), dict):
-            raise ItemError("not-a-session", "not JSON", where=path.name)
+        what = f"a JSON document of more than {LARGEST_DOCUMENT >> 20} MB"
+        require(len(raw) <= LARGEST_DOCUMENT, "too-large", what, where=path.name)
+        require(isinstance(document := parsed(raw), dict), "not-a-session", "not JSON", where=path.name)
         yield document
 
 

@@ -179,7 +179,8 @@ class Supervision:
 
 def question(settings: Settings, record: Guided, messages: Sequence[Message]) -> Request:
     """What the agent is asked; with the round as the occurrence, a checkpoint under an old name is asked anew."""
-    return writer_request(settings, STAGE, record.task, settings.agent_model, messages, record.round - 1)
+    asked = writer_request(settings, STAGE, record.task, settings.agent_model, messages)
+    return asked.again(0, occurrence=record.round - 1)
 
 
 def ended(steps: Sequence[GuidedStep], settings: Settings) -> str:

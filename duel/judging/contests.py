@@ -83,7 +83,8 @@ def second_king(item: str, answer: Answer, settings: Settings) -> Candidate | No
 
 
 def _second_question(item: str, answer: Answer, settings: Settings) -> Request:
-    return writer_request(settings, "noise", item, settings.writers("king")[0], answer.messages, occurrence=SECOND)
+    asked = writer_request(settings, "noise", item, settings.writers("king")[0], answer.messages)
+    return asked.again(0, occurrence=SECOND)
 
 
 def is_second(plan: str) -> bool:

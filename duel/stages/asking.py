@@ -171,7 +171,8 @@ async def drive(
             "total": total, "passed": lambda: stage.finished + len(stage.dropped), "again": stage.again,
         }  # fmt: skip
         if stage.settings.batch.provider != "off" and role != "guide":  # an agent waits for each of its steps
-            return await prefill.drive_by_batch(jobs, role=role, **options)
+            by_batch = prefill.Prefill(stage.workspace, stage.settings, route, role, name)
+            return await by_batch.drive(jobs, **options)
         return await calls.drive_async(jobs, asker=prefill.unless_out, **options)
 
 

@@ -38,8 +38,11 @@ class PlannedTurn(NamedTuple):
         return votes(rubric.pair_of(self.item, self.answer, settings.duel.mode), settings)
 
 
-def sample(workspace: Workspace, settings: Settings) -> tuple[list[PlannedTurn], float]:
-    """Prompts that are there, else a typical one, and how many turns of the run each of them stands for."""
+Sample = tuple[list[PlannedTurn], float]  # turns, and how many turns of the run each of them stands for
+
+
+def sample(workspace: Workspace, settings: Settings) -> Sample:
+    """Prompts that are there, else a typical one."""
     if not (every := workspace.prompt_files()):
         return typical(settings)
     files = every[:: max(1, len(every) // SAMPLED_FILES)]
@@ -55,19 +58,14 @@ def sample(workspace: Workspace, settings: Settings) -> tuple[list[PlannedTurn],
     return turns, 1.0 if whole else workspace.count_prompts() / looked_at
 
 
-def typical(settings: Settings) -> tuple[list[PlannedTurn], float]:
+def typical(settings: Settings) -> Sample:
     history = [Message(role="system", content="rules"), Message(role="user", content="x" * HISTORY_BYTES)]
     commit = Commit(instance_id="a turn", patch="x" * PULL_BYTES)
     return [PlannedTurn("a turn", TYPICAL(instance_id="a turn", messages=history), commit)], settings.sample.n
 
 
 def plans(
-    sample: tuple[list[PlannedTurn], float],
-    workspace: Workspace,
-    settings: Settings,
-    *,
-    again: bool = False,
-    offline: bool = False,
+    sample: Sample, workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False
 ) -> list[calls.Plan]:
     """What the paying stages would ask of these turns. Nothing is asked or written."""
     turns, weight = sample

@@ -9,7 +9,7 @@ writes  answer_<k>/<prompt file>_<order>.json with an empty challenger
 from collections.abc import Iterator
 
 from duel import candidates
-from duel.errors import ItemError, UserError
+from duel.errors import UserError
 from duel.records import Answer
 from duel.stages.asking import OpenTurn, WritingStage, faces
 
@@ -33,11 +33,8 @@ class Kings(WritingStage):
             known = prompt.model_dump(include={"instance_id", "assistant", "repo", "turn"})
             fresh = Answer(king="", messages=history, source=prompt.source, **known)
             before, path = fresh, workspace.find_answer(stem, folders)
-            try:
-                saved = workspace.read(path, Answer) if path is not None else None
-                before = saved if saved is not None and saved.instance_id == prompt.instance_id else fresh
-            except ItemError as error:
-                self.redone.append(error)
+            for _, saved in workspace.read_all([path] if path else [], Answer, self.redone):
+                before = saved if saved.instance_id == prompt.instance_id else fresh
             if before.challenger and before.messages == history and before is not fresh:
                 fresh.challenger = before.challenger
                 fresh.candidates += before.of_side("challenger")

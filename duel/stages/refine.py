@@ -127,7 +127,8 @@ class Rewriting(AskingStage):
             talk = [Message(role="assistant", content=shown_own), Message(role="user", content=asked)]
             # A round that starts from the same text and reasons asks the same; it gets a reply of its own.
             model = settings.writers("challenger")[0]
-            return candidates.writer_request(settings, "refine", item, model, [*shown, *talk], occurrence=number)
+            rewrite = candidates.writer_request(settings, "refine", item, model, [*shown, *talk])
+            return rewrite.again(0, occurrence=number)
 
         mark = fence.nonce(self.secret, f"refine {item}")
         return Question(request(mark), request(candidates.NO_MARK).key)

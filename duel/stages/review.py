@@ -120,20 +120,13 @@ def drawn_for(
 
 def with_texts(workspace: Workspace, settings: Settings, chosen: Sequence[ballots.Showing]) -> list[ballots.Ballot]:
     """The showings with their texts; a turn that is gone, or cannot be read, is said to be so."""
-    folders, secret = workspace.answer_folders(), workspace.secret()
-    answers: dict[str, Answer | None] = {}
-    found = []
-    for showing in chosen:
-        if showing.item not in answers:
-            path = workspace.find_answer(showing.item, folders)
-            try:
-                answers[showing.item] = workspace.read(path, Answer) if path else None
-            except ItemError as error:
-                answers[showing.item] = None
-                say(f"damaged and left out: {error}")
-        if answer := answers[showing.item]:
-            found.append(ballots.Ballot(showing, answer, settings, secret))
-    return found
+    folders, secret, damage = workspace.answer_folders(), workspace.secret(), list[ItemError]()
+    places = [workspace.find_answer(item, folders) for item in dict.fromkeys(showing.item for showing in chosen)]
+    read = workspace.read_all([path for path in places if path], Answer, damage)
+    answers = {path.stem: answer for path, answer in read}
+    for error in damage:
+        say(f"damaged and left out: {error}")
+    return [ballots.Ballot(one, answers[one.item], settings, secret) for one in chosen if one.item in answers]
 
 
 def people_of(workspace: Workspace, settings: Settings, scores: Sequence[Score]) -> People:

@@ -102,7 +102,6 @@ def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sa
 
 def plan(workspace: Workspace, settings: Settings, *, again: bool = False, offline: bool = False) -> list[calls.Plan]:
     """What the paying stages would ask, and at most cost. Nothing is asked, downloaded or written."""
-    expected = partial(estimate.plans, workspace=workspace, settings=settings, again=again, offline=offline)
     turns, weight = estimate.sample(workspace, settings)
     assumed = f"{settings.sample.n:,} turns of the dataset's average length are assumed"
     if not workspace.prompt_files():
@@ -114,18 +113,16 @@ def plan(workspace: Workspace, settings: Settings, *, again: bool = False, offli
         fresh = ", as if none were answered" if workspace.answer_folders() else ""
         say(f"estimated from {len(turns):,} of {workspace.count_prompts():,} turns{fresh}")
     elif workspace.answer_paths():
-        return begun(turns, workspace, settings, expected, again=again, offline=offline)
-    return expected((turns, weight))
+        return begun(turns, workspace, settings, again=again, offline=offline)
+    return estimate.plans((turns, weight), workspace, settings, again=again, offline=offline)
 
 
 def begun(
-    turns: list[estimate.PlannedTurn],
-    workspace: Workspace,
-    settings: Settings,
-    expected: Callable[[tuple[list[estimate.PlannedTurn], float]], list[calls.Plan]],
-    **asked: bool,
+    turns: list[estimate.PlannedTurn], workspace: Workspace, settings: Settings, *, again: bool, offline: bool
 ) -> list[calls.Plan]:
     """Each stage's own plan of what has come to it, and what is expected of the turns that stages before it change."""
+    expected = partial(estimate.plans, workspace=workspace, settings=settings, again=again, offline=offline)
+    asked = {"again": again, "offline": offline}
     kings, challengers = king.plan(workspace, settings, **asked), challenger.plan(workspace, settings, **asked)
     unwritten = [turn for turn in turns if turn.item in kings.names - challengers.names]
     names = kings.names | challengers.names

@@ -136,7 +136,9 @@ def test_a_knockout_of_n_takes_a_duel_less_and_finds_the_best(numbers: list[int]
 def test_the_noise_floor_holds_an_unchosen_king_against_one_more() -> None:
     found = answer("king", "ls", "ls -a")
     second = Made(
-        plan=writer_request(Settings(), "noise", "t", Settings().writers("king")[0], found.messages, SECOND).key
+        plan=writer_request(Settings(), "noise", "t", Settings().writers("king")[0], found.messages)
+        .again(0, occurrence=SECOND)
+        .key
     )
     found.put(Candidate(id="king-3", side="king", text=text("pwd"), made=second))
     assert _ids(found) == ("king-1", "king-3")

@@ -27,39 +27,6 @@ from duel.workspace import Workspace, disk_errors
 SHARE_OF_LIMITS = 0.9
 
 
-async def drive_by_batch(
-    jobs: Iterable[Job],
-    *,
-    workspace: Workspace,
-    settings: Settings,
-    route: Route,
-    role: Role,
-    stage: str,
-    **options: Any,
-) -> Summary:
-    """One round: as `drive_async`, with `Summary.waiting` above 0 where another round is to follow."""
-    came = Summary(stage)
-    with workspace.lock("batches", f"{stage} --batch"), Ledger(workspace.ledger) as ledger:
-        rows = BatchRows(ledger)
-        passage = Passage(rows, route, settings, came)
-        if settings.batch.provider != BY_FILE:
-            await passage.bring_home(rows.running(stage))
-        elif settings.batch.absorb:
-            _absorb_file(Path(settings.batch.absorb), passage)
-    prefill = Prefill(workspace, settings, route, role, stage)
-    try:
-        summary = await drive_async(
-            jobs, workspace=workspace, settings=settings, route=route, stage=stage, asker=prefill.over,
-            summary=came, **options,
-        )  # fmt: skip
-        if not summary.interrupted:
-            with Ledger(workspace.ledger) as ledger:
-                prefill.hand_in(BatchRows(ledger), summary)
-    finally:
-        prefill.discard()
-    return summary
-
-
 def _absorb_file(path: Path, passage: Passage) -> None:
     """Take in a file of results by the keys in it, whichever of the files that were written it answers."""
     if not path.is_file():
@@ -114,6 +81,24 @@ class Prefill:
     def __post_init__(self) -> None:
         self.by_file = self.settings.batch.provider == BY_FILE
         self.shape = shape_of(self.settings.batch.provider)
+
+    async def drive(self, jobs: Iterable[Job], **options: Any) -> Summary:
+        """One round: `drive_async` with these `options`; `Summary.waiting` is above 0 where another is to follow."""
+        came = Summary(self.stage)
+        with self.workspace.lock("batches", f"{self.stage} --batch"), Ledger(self.workspace.ledger) as ledger:
+            passage = Passage(BatchRows(ledger), self.route, self.settings, came)
+            if not self.by_file:
+                await passage.bring_home(passage.rows.running(self.stage))
+            elif self.settings.batch.absorb:
+                _absorb_file(Path(self.settings.batch.absorb), passage)
+        try:
+            summary = await drive_async(jobs, asker=self.over, summary=came, **options)
+            if not summary.interrupted:
+                with Ledger(self.workspace.ledger) as ledger:
+                    self.hand_in(BatchRows(ledger), summary)
+        finally:
+            self.discard()
+        return summary
 
     def over(self, client: Client) -> Ask:
         self.client, self.rows = client, BatchRows(client.ledger)
