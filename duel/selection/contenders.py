@@ -27,14 +27,16 @@ class Running:
     side: Side
     settings: Settings
     all: list[Candidate]
-    left: list[Candidate]
     out: dict[str, Selection] = field(default_factory=dict)  # by id
+
+    @property
+    def left(self) -> list[Candidate]:
+        return [one for one in self.all if one.id not in self.out]
 
     def keep(self, faults: Mapping[str, str]) -> None:
         """Take out whoever has a fault {id: slug, or ""}, unless all have one."""
         if any(not faults.get(one.id) for one in self.left):
             self.out |= {one.id: Selection(outcome=slug) for one in self.left if (slug := faults.get(one.id))}
-            self.left = [one for one in self.left if one.id not in self.out]
 
     def merge(self, deed: Callable[[Candidate], Hashable]) -> None:
         """Of candidates whose deed is the same (None: not known) the first stands for all."""
@@ -42,7 +44,6 @@ class Running:
         for one in self.left:
             if (did := deed(one)) is not None and (other := first.setdefault(did, one.id)) != one.id:
                 self.out[one.id] = Selection(outcome="same", to=other)
-        self.left = [one for one in self.left if one.id not in self.out]
 
 
 def pool(answer: Answer, side: Side) -> list[Candidate]:
@@ -58,7 +59,7 @@ def running(answer: Answer, side: Side, settings: Settings) -> Running | None:
     """Who is left of `side` before any judge is asked; None where there is nothing to choose."""
     if not (known := pool(answer, side)):
         return None
-    race = Running(answer, side, settings, known, list(known))
+    race = Running(answer, side, settings, known)
     race.merge(lambda one: answer.text_of(one).strip())
     for step in settings.generate.steps:
         if step in STEPS:
