@@ -130,7 +130,7 @@ class Workspace:
 
     def score_path(self, stem: str, contest: str = "") -> Path:
         """Where the panel's view of the answer `stem` is kept, of the duel or of a further contest."""
-        return self._place(self.root / "score" / f"_{contest}" if contest else self.root / "score", stem)
+        return self._place(self.root / "score" / (contest and f"_{contest}"), stem)
 
     def guided_path(self, task: str) -> Path:
         return self.root / "guided" / f"{file_name(task)}.json"
@@ -234,16 +234,14 @@ class Workspace:
     def commits(self, damage: list[ItemError]) -> Iterator[tuple[Path, Commit]]:
         yield from self.read_all(self.commit_paths(), Commit, damage)
 
-    def score_paths(self) -> list[Path]:
-        """Every score file in natural order; `_duel.json` is none."""
-        return [path for path in self._sorted(self.root / "score") if not path.name.startswith("_")]
+    def score_paths(self, contest: str = "") -> list[Path]:
+        """Every score file in natural order, of the duel or of a further contest; `_duel.json` is none."""
+        found = self._sorted(self.root / "score" / (contest and f"_{contest}"))
+        return [path for path in found if not path.name.startswith("_")]
 
     def side_contests(self) -> list[str]:
         """The further contests that have scores ("noise", "confirm", …)."""
         return sorted(path.name[1:] for path in (self.root / "score").glob("_*") if path.is_dir())
-
-    def side_scores(self, contest: str) -> list[Path]:
-        return self._sorted(self.root / "score" / f"_{contest}")
 
     def scores(self, damage: list[ItemError]) -> Iterator[tuple[Path, Score]]:
         yield from self.read_all(self.score_paths(), Score, damage)

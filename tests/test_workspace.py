@@ -274,7 +274,7 @@ def test_folders_hold_so_many_files_and_all_of_them_are_found_whatever_the_numbe
     assert workspace.score_path("prompts_900_1_151") == tmp_path / "score" / "1" / "prompts_900_1_151.json"
     again = Workspace(tmp_path)
     again.folders.most = 40
-    for listed in (again.score_paths(), again.kept_paths("final"), again.side_scores("noise")):
+    for listed in (again.score_paths(), again.kept_paths("final"), again.score_paths("noise")):
         assert sorted(path.stem for path in listed) == sorted(stems)
     assert all(again.score_path(stem).exists() and again.kept_path("final", stem).exists() for stem in stems)
     for number in range(400):

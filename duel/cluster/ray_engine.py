@@ -49,16 +49,15 @@ class Allotment:
     budget: float | None = None
     share: Share | None = None
     _whole: float = 0.0  # dollars that all ledgers together may come to
-    _paid: dict[str, float] = field(default_factory=dict)  # in the ledger of each shard when its present stage began
-    _ceilings: dict[str, float] = field(default_factory=dict)
+    _paid: dict[Shard, float] = field(default_factory=dict)  # in the ledger of each shard when its present stage began
+    _ceilings: dict[Shard, float] = field(default_factory=dict)
     """What the ledger of each shard at work may come to, in the order in which they began."""
-    _unspent: dict[str, float] = field(default_factory=dict)  # what a shard was left with when its last part did not do
-    _finished: set[str] = field(default_factory=set)
+    _unspent: dict[Shard, float] = field(default_factory=dict)  # what a part that did not do has left
+    _finished: set[Shard] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._by_name = {shard.name: shard for shard in self.shards}
         if self.budget is not None or self.share is not None:
-            self._paid = {shard.name: shard.spent() for shard in self.shards}
+            self._paid = {shard: shard.spent() for shard in self.shards}
         self._most = float("inf") if self.budget is None else sum(self._paid.values()) + self.budget
         self._whole = self._most
         self._cut()
@@ -70,7 +69,7 @@ class Allotment:
 
     def begin(self, shard: Shard) -> list[str]:
         """`shard` begins a stage; the options that tell it of its part."""
-        self._ceilings[shard.name] = self._paid.get(shard.name, 0.0)
+        self._ceilings[shard] = self._paid.get(shard, 0.0)
         if self.budget is None and self.calls is None:
             return []
         self.divide()
@@ -78,19 +77,19 @@ class Allotment:
 
     def end(self, shard: Shard, *, finished: bool) -> None:
         """A stage of `shard` has ended; what it has not spent is divided anew."""
-        ceiling = self._ceilings.pop(shard.name)
+        ceiling = self._ceilings.pop(shard)
         if finished:
-            self._finished.add(shard.name)
+            self._finished.add(shard)
         if self.budget is not None:
-            self._paid[shard.name] = shard.spent()
-            self._unspent[shard.name] = ceiling - self._paid[shard.name]
+            self._paid[shard] = shard.spent()
+            self._unspent[shard] = ceiling - self._paid[shard]
         self.divide()
 
     def has_more_for(self, shard: Shard) -> bool:
         """True if a part is left for `shard` that is larger than what its last stage found too little."""
         if self.budget is None:
             return False
-        return min(self._parts()) > self._unspent.get(shard.name, 0.0) + LEAST_PART * self.budget
+        return min(self._parts()) > self._unspent.get(shard, 0.0) + LEAST_PART * self.budget
 
     def follow(self) -> None:
         if self.share is not None and self.share.look():
@@ -98,22 +97,21 @@ class Allotment:
             self.divide()
 
     def divide(self) -> None:
-        for number, name in enumerate(self._ceilings):
+        for number, shard in enumerate(self._ceilings):
             part: dict[str, float] = {}
             if self.calls is not None:
                 # What cannot be divided goes to those that began first.
                 part["calls"] = self.calls // len(self._ceilings) + (number < self.calls % len(self._ceilings))
             if self.budget is not None:
                 left, fair = self._parts()
-                self._ceilings[name] += max(0.0, min(fair - (self._ceilings[name] - self._paid[name]), left))
-                part["budget_usd"] = round(self._ceilings[name], 9)
+                self._ceilings[shard] += max(0.0, min(fair - (self._ceilings[shard] - self._paid[shard]), left))
+                part["budget_usd"] = round(self._ceilings[shard], 9)
             if part:
-                workspace = self._by_name[name].workspace
-                workspace.save(workspace.private / "share.json", orjson.dumps(part))
+                shard.workspace.save(shard.workspace.private / "share.json", orjson.dumps(part))
 
     def _parts(self) -> tuple[float, float]:
         """Dollars that no shard has spent and none may take, and those for each that is not finished."""
-        granted = sum(ceiling - self._paid[name] for name, ceiling in self._ceilings.items())
+        granted = sum(ceiling - self._paid[shard] for shard, ceiling in self._ceilings.items())
         left = self._whole - sum(self._paid.values()) - granted
         return left, (left + granted) / max(1, len(self.shards) - len(self._finished))
 
@@ -121,7 +119,7 @@ class Allotment:
         """The share says anew how many dollars are left; nobody at work keeps more than its part of them."""
         if self.share is None or self.share.dollars is None:
             return
-        self._ceilings = {name: self._by_name[name].spent() for name in self._ceilings}
+        self._ceilings = {shard: shard.spent() for shard in self._ceilings}
         spent = sum({**self._paid, **self._ceilings}.values())
         self._whole = min(spent + self.share.dollars, self._most)
         self.budget = self._whole - sum(self._paid.values())

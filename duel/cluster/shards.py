@@ -187,7 +187,7 @@ def _bring_records(whole: Workspace, parts: list[Workspace], stems: list[set[str
     for path, commit in whole.commits([]):
         part = parts[number_of(commit.instance_id, commit.repo, len(parts))]
         bring(path, part.root / path.relative_to(whole.root))
-    side = chain.from_iterable(map(whole.side_scores, whole.side_contests()))
+    side = chain.from_iterable(map(whole.score_paths, whole.side_contests()))
     for source in chain(whole.answer_paths(), whole.score_paths(), side):
         for part, owned in zip(parts, stems, strict=True):
             if source.stem in owned:
@@ -235,7 +235,7 @@ def merge(whole: Workspace) -> Counter[str]:
             part = shard.workspace
             with part.lock("answer", "duel shard merge"), part.lock("score", "duel shard merge"):
                 kinds = {"answers": part.answer_paths(), "scores": part.score_paths()}
-                kinds |= {f"{name} scores": part.side_scores(name) for name in part.side_contests()}
+                kinds |= {f"{name} scores": part.score_paths(name) for name in part.side_contests()}
                 for kind, paths in kinds.items():
                     new[kind] += sum(bring(path, whole.root / path.relative_to(part.root)) for path in paths)
                 with Ledger(whole.ledger) as ledger:

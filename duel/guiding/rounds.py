@@ -18,7 +18,7 @@ from duel.records import Guided, GuidedRun
 from duel.registry import OFFLINE
 from duel.reporting import markdown, wording
 from duel.reporting.charts import WIDTH, Drawing, scale
-from duel.reporting.wording import Outside, ReportPart, Table, code
+from duel.reporting.wording import ReportPart, Table, code
 from duel.sources.mining.mined import RowWriter
 from duel.workspace import Workspace
 
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
 
 Rounds = Mapping[int, Mapping[str, GuidedRun]]  # the runs of each round by task
 LEVEL = 0.95
-_COLUMNS = (
-    *("round", "agent", "tasks", "steps", "interventions a step", "95 % interval"),
-    *("proposals refused", "written by overseer", "submitted", "resolved", "submitted alone", "resolved alone", "why"),
-)
 
 
 def row(record: Guided) -> dict[str, Any]:
@@ -89,7 +85,8 @@ class InterventionRates:
         self.refused = sum(refused) / max(1, len(refused))  # share of proposals that did not run
         written = [step.ruling == "replace" for step in steps if step.outcome is not None]
         self.written, self.steps = mean(written), len(written)  # share of actions that the overseer wrote
-        self.kinds = Counter(step.kind for step in steps if step.kind)
+        kinds = Counter(step.kind for step in steps if step.kind)
+        self.why = ", ".join(f"{kind} {count}" for kind, count in kinds.most_common())
         self.submitted = mean(run.outcome == "submitted" for run in runs)
         self.resolved = known([run.resolved for run in runs])  # tasks whose tests pass, of those where that is known
         alone = [run for run in runs if run.solo_outcome]
@@ -174,18 +171,9 @@ def _part(series: str, rounds: Rounds, rates: Mapping[int, InterventionRates]) -
             f"To show a fall from {newest.rate:.2f} to {after_it:.2f} (power 80 %, one-sided 5 %, correlation of steps"
             f" within a task 0.1) takes about {needed:,} tasks a round; there are {newest.tasks:,}."
         )
-    rows: list[Sequence[str]] = []
-    for number, one in rates.items():
-        passed = (one.resolved, one.solo_resolved)
-        resolved, alone = (f"{done} of {known}" if known else wording.NO_DATA for done, known in passed)
-        submitted_alone = "not run" if one.solo_submitted is None else wording.share(one.solo_submitted)
-        why = ", ".join(f"{kind} {count}" for kind, count in one.kinds.most_common())
-        counts = wording.count(one.tasks), wording.count(one.steps)
-        rate = f"{one.rate:.3f}", f"{one.low:.3f} to {one.high:.3f}"
-        shares = map(wording.share, (one.refused, one.written, one.submitted))
-        rows.append([str(number), Outside(one.agent), *counts, *rate, *shares, resolved, submitted_alone, alone, why])
+    table = Table.of("guide", [{"round": number, **vars(one)} for number, one in rates.items()])
     title = f"Series {series}: overseer {code(newest.overseer)}"
-    return ReportPart(title, [Table(_COLUMNS, rows, (0, *range(2, 12)))], notes)
+    return ReportPart(title, [table], notes)
 
 
 def chart(rates: Mapping[int, InterventionRates]) -> Drawing:

@@ -47,7 +47,7 @@ class Contest:
         return workspace.score_path(item, "" if self.name == "duel" else self.name)
 
     def paths(self, workspace: Workspace) -> list[Path]:
-        return workspace.score_paths() if self.name == "duel" else workspace.side_scores(self.name)
+        return workspace.score_paths("" if self.name == "duel" else self.name)
 
 
 def _noise_pair(item: str, answer: Answer, settings: Settings) -> JudgedPair | None:

@@ -205,8 +205,8 @@ def judge_table(pairs: Sequence[KnownPair], said: Said, costs: Mapping[tuple[str
     Accuracy counts a draw half, over the parsed pairs; its interval is over pull requests, not over pairs.
     """
     known = {pair.id: pair for pair in pairs}
-    # judge -> kind -> (outcome, pull request, flipped, dollars)
-    found: dict[str, defaultdict[str, list[tuple[str, str, bool, float]]]] = defaultdict(lambda: defaultdict(list))
+    # (judge, kind) -> (outcome, pull request, flipped, dollars)
+    found: defaultdict[tuple[str, str], list[tuple[str, str, bool, float]]] = defaultdict(list)
     for (judge, item), orders in said.items():
         if (pair := known.get(item)) is None:
             continue
@@ -218,21 +218,20 @@ def judge_table(pairs: Sequence[KnownPair], said: Said, costs: Mapping[tuple[str
             outcome = drawn if lean == 0 else won if lean > 0 else "wrong"
             flipped = min(values) < 0.5 < max(values)
         for kind in (pair.kind, *(() if pair.control else (ALL,))):
-            found[judge][kind].append((outcome, pair.instance_id, flipped, costs.get((judge, item), 0.0)))
-    rows = []
-    for judge, by_kind in found.items():
-        every = by_kind.pop(ALL, [])
-        for kind, outcomes in [*by_kind.items(), *([(ALL, every)] if every else [])]:
-            count = Counter(outcome for outcome, *_ in outcomes)
-            clusters = {pull for outcome, pull, *_ in outcomes if outcome != "unparsed"}
-            right, parsed = count["right"] + count["drawn"] / 2, len(outcomes) - count["unparsed"]
-            accuracy, cost = right / parsed if parsed else None, sum(cost for *_, cost in outcomes)
-            row: dict[str, Any] = {"judge": judge, "kind": kind, "pairs": len(outcomes), "pull_requests": len(clusters)}
-            row |= {"accuracy": accuracy, "interval": None if accuracy is None else wilson(accuracy, len(clusters))}
-            row |= {name: count[name] for name in ("right", "drawn", "wrong")}
-            row |= {"flips": sum(flipped for _, _, flipped, _ in outcomes), "unparsed": count["unparsed"]}
-            row |= {"abstention": (count["drawn"] + count["unparsed"]) / len(outcomes), "cost": cost}
-            rows.append(row | {"known_a_dollar": right / cost if cost and parsed else None})
+            found[judge, kind].append((outcome, pair.instance_id, flipped, costs.get((judge, item), 0.0)))
+    judges, rows = list(dict.fromkeys(judge for judge, _ in found)), []
+    for judge, kind in sorted(found, key=lambda one: (judges.index(one[0]), one[1] == ALL)):
+        outcomes = found[judge, kind]
+        count = Counter(outcome for outcome, *_ in outcomes)
+        clusters = {pull for outcome, pull, *_ in outcomes if outcome != "unparsed"}
+        right, parsed = count["right"] + count["drawn"] / 2, len(outcomes) - count["unparsed"]
+        accuracy, cost = right / parsed if parsed else None, sum(cost for *_, cost in outcomes)
+        row: dict[str, Any] = {"judge": judge, "kind": kind, "pairs": len(outcomes), "pull_requests": len(clusters)}
+        row |= {"accuracy": accuracy, "interval": None if accuracy is None else wilson(accuracy, len(clusters))}
+        row |= {name: count[name] for name in ("right", "drawn", "wrong")}
+        row |= {"flips": sum(flipped for _, _, flipped, _ in outcomes), "unparsed": count["unparsed"]}
+        row |= {"abstention": (count["drawn"] + count["unparsed"]) / len(outcomes), "cost": cost}
+        rows.append(row | {"known_a_dollar": right / cost if cost and parsed else None})
     return rows
 
 

@@ -8,6 +8,7 @@ with it). Every part stands between lines with a nonce that no author of a reply
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 import orjson
@@ -204,11 +205,8 @@ def _mark(pair: JudgedPair, secret: bytes) -> str:
     """A nonce that stands in none of the texts. The challenger's prompt has another: its writer cannot know this."""
     texts = [pair.opponent, pair.challenger, *pair.observed, *(message.content for message in pair.history)]
     content = fingerprint(pair)
-    for number in range(1000):
-        mark = fence.nonce(secret, f"judge:{number}:{content}")
-        if not any(mark in text for text in texts):
-            return mark
-    raise AssertionError("a thousand keyed hashes all stand in the text")
+    marks = (fence.nonce(secret, f"judge:{number}:{content}") for number in count())
+    return next(mark for mark in marks if not any(mark in text for text in texts))
 
 
 # The screen (`[judge] strategy`) asks one vote a turn, and the rest where the turn can still be worth keeping.

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from duel import placement, turn
 from duel.bookkeeping import Stage
-from duel.errors import ItemError, SettingsError
+from duel.errors import SettingsError
 from duel.judging import rubric
 from duel.judging.contests import DUEL, Contest
 from duel.judging.panel import OpenPair, Panel
@@ -232,47 +232,40 @@ CONFIDENCE = 0.95
 LEAST = 10  # pull requests under which a figure has no error that anyone should trust
 
 
-@dataclass
-class RefineRounds:
-    """All trials of a workspace by round, each with the pull request that its turn is about."""
+Refined = tuple[str, Trial]  # the pull request that a turn is about, and one rewrite of the turn
 
-    settings: Settings
-    rounds: dict[int, list[tuple[str, Trial]]] = field(default_factory=dict)
 
-    def add(self, instance_id: str, trials: Sequence[Trial]) -> None:
-        for trial in trials:
-            self.rounds.setdefault(trial.round, []).append((instance_id, trial))
-
-    def summary(self) -> list[dict[str, Any]]:
-        """A row for each round, as plain data; shares and points, null where there is no data."""
-        least, rows = self.settings.report.final_min, []
-        for number, trials in sorted(self.rounds.items()):
-            decided = [(label, trial) for label, trial in trials if trial.decided]
-            judged = [(label, trial) for label, trial in decided if not trial.refused]
-            coached = [trial for _, trial in trials if trial.refused or trial.coach is not None]
-            by_coaches = sum(bool(trial.coach and (trial.coach.score or 0.0) >= least) for trial in coached)
-            new = estimate((label, float((trial.points or 0.0) >= least)) for label, trial in decided)
-            unchanged = estimate((label, float(t.control >= least)) for label, t in trials if t.control is not None)
-            parent = estimate((label, trial.against_parent or 0.0) for label, trial in judged)
-            errors = (new["error"], unchanged["error"])
-            rows.append(
-                {
-                    "round": number,
-                    "rewritten": len(trials),
-                    "refused": dict(sorted(Counter(trial.refused for _, trial in trials if trial.refused).items())),
-                    "open": len(trials) - len(decided),
-                    "by_coaches": by_coaches / len(coached) if coached else None,
-                    "by_held_out": new,
-                    "control": unchanged,
-                    "gain": None if None in errors else new["mean"] - unchanged["mean"],
-                    "gain_error": None if None in errors else sum(error**2 for error in errors) ** 0.5,
-                    "against_parent": parent,
-                    "better": sum(trial.better for _, trial in judged),
-                    "promoted": sum(trial.promoted(self.settings) for _, trial in judged),
-                    "helped": None if parent["error"] is None else parent["mean"] - parent["error"] > 50,
-                }
-            )
-        return rows
+def summary(every: Sequence[Refined], settings: Settings) -> list[dict[str, Any]]:
+    """A row for each round, as plain data; shares and points, null where there is no data."""
+    least, rows = settings.report.final_min, []
+    for number in sorted({trial.round for _, trial in every}):
+        trials = [(label, trial) for label, trial in every if trial.round == number]
+        decided = [(label, trial) for label, trial in trials if trial.decided]
+        judged = [(label, trial) for label, trial in decided if not trial.refused]
+        coached = [trial for _, trial in trials if trial.refused or trial.coach is not None]
+        by_coaches = sum(bool(trial.coach and (trial.coach.score or 0.0) >= least) for trial in coached)
+        new = estimate((label, float((trial.points or 0.0) >= least)) for label, trial in decided)
+        unchanged = estimate((label, float(t.control >= least)) for label, t in trials if t.control is not None)
+        parent = estimate((label, trial.against_parent or 0.0) for label, trial in judged)
+        errors = (new["error"], unchanged["error"])
+        rows.append(
+            {
+                "round": number,
+                "rewritten": len(trials),
+                "refused": dict(sorted(Counter(trial.refused for _, trial in trials if trial.refused).items())),
+                "open": len(trials) - len(decided),
+                "by_coaches": by_coaches / len(coached) if coached else None,
+                "by_held_out": new,
+                "control": unchanged,
+                "gain": None if None in errors else new["mean"] - unchanged["mean"],
+                "gain_error": None if None in errors else sum(error**2 for error in errors) ** 0.5,
+                "against_parent": parent,
+                "better": sum(trial.better for _, trial in judged),
+                "promoted": sum(trial.promoted(settings) for _, trial in judged),
+                "helped": None if parent["error"] is None else parent["mean"] - parent["error"] > 50,
+            }
+        )
+    return rows
 
 
 def estimate(values: Iterable[tuple[str, float]]) -> dict[str, Any]:
@@ -293,14 +286,14 @@ def estimate(values: Iterable[tuple[str, float]]) -> dict[str, Any]:
 
 def looks_of_rounds(workspace: Workspace, settings: Settings) -> list[dict[str, Any]]:
     """What the history of looks keeps of each round: a rewrite is a further challenger, and its judging a look."""
-    panels, found = RefiningPanels(Stage("refine", workspace, settings)), RefineRounds(settings)
-    folders, damage = workspace.answer_folders(), list[ItemError]()
-    paths = (workspace.find_answer(score.stem, folders) for score in workspace.side_scores(contest("king", 1).name))
-    for path, answer in workspace.read_all([path for path in paths if path], Answer, damage):
-        found.add(answer.instance_id, panels.trials(path, answer))
+    panels, found = RefiningPanels(Stage("refine", workspace, settings)), list[Refined]()
+    folders = workspace.answer_folders()
+    paths = (workspace.find_answer(score.stem, folders) for score in workspace.score_paths(contest("king", 1).name))
+    for path, answer in workspace.read_all([path for path in paths if path], Answer, []):
+        found += ((answer.instance_id, trial) for trial in panels.trials(path, answer))
     rows = []
-    for row in (row for row in found.summary() if row["helped"] is not None):
-        trials, parent = [trial for _, trial in found.rounds[row["round"]]], row["against_parent"]
+    for row in (row for row in summary(found, settings) if row["helped"] is not None):
+        trials, parent = [trial for _, trial in found if trial.round == row["round"]], row["against_parent"]
         models = sorted({trial.candidate.made.model for trial in trials if trial.candidate.made})
         rows.append(
             {

@@ -20,7 +20,7 @@ import orjson
 from duel.errors import ItemError
 from duel.processes import spread
 from duel.records import Bucket, Kept, Verdict
-from duel.refining.rewrites import Trial
+from duel.refining.rewrites import Refined
 from duel.reporting.listed_turns import Judged, ListedTurn, NotOfThisVerdict, Reader
 from duel.reporting.page import CHUNK_TURNS, PORTION_TURNS, Details, packed, searched
 from duel.settings import Settings
@@ -124,7 +124,7 @@ class Portion:
 
     turns: list[ListedTurn] = field(default_factory=list)
     finals: dict[str, bytes] = field(default_factory=dict)  # file -> its record for `final/`
-    trials: list[tuple[str, list[Trial]]] = field(default_factory=list)  # (pull request, the rewrites of one turn)
+    trials: list[Refined] = field(default_factory=list)
     blocks: dict[str, bytes] = field(default_factory=dict)  # details for the page, packed
     texts: bytes = b""  # what the page's search looks at, packed
     missing: list[dict[str, Any]] = field(default_factory=list)  # scores without an answer, as rows of dropped.jsonl
@@ -162,8 +162,7 @@ class PortionWriter:
                     portion.finals[turn.file] = enriched(judged).dump()
                 elif turn.bucket is not None:
                     turn.kept = self._shelves.put(turn.bucket, turn.file, enriched(judged).dump())
-                if judged.trials:
-                    portion.trials.append((turn.instance_id, judged.trials))
+                portion.trials += ((turn.instance_id, trial) for trial in judged.trials)
                 portion.turns.append(turn)
                 told[number], texts[number] = details.of(judged), searched(judged)
         first = scored[0][0]

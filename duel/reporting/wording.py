@@ -118,6 +118,9 @@ UNITS |= {"delta_points": delta_points, "signed": signed, "plain": plain, "inter
 UNITS |= {"estimated_share": lambda found: estimate(found, 100, " %"), "seconds": _figure("{:.0f} s")}
 UNITS |= {"decimals": lambda value: plain(value, 4), "reason": lambda text: Outside(text or "–")}
 UNITS |= {"share_of": lambda part, of: f"{share(part)} of {of}" if of else NO_DATA}
+UNITS |= {"part_of": lambda found: f"{found[0]} of {found[1]}" if found[1] else NO_DATA}
+UNITS |= {"thousandths": _figure("{:.3f}"), "span": lambda low, high: f"{low:.3f} to {high:.3f}"}
+UNITS |= {"share_if_run": lambda value: "not run" if value is None else share(value)}
 
 
 @dataclass

@@ -53,7 +53,7 @@ def _rests_on(workspace: Workspace, settings: Settings) -> str:
 
 def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     from duel.placement import Representatives
-    from duel.refining.rewrites import RefineRounds
+    from duel.refining import rewrites
     from duel.reporting import charts, markdown, report_sections
     from duel.reporting.page import Page
     from duel.reporting.portions import Shelves, best_first, portions
@@ -64,7 +64,7 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     if not scored:
         raise UserError("there are no scores to report", where=workspace.root / "score", hint="run validate.py first")
 
-    shelves, finals, refined = Shelves(workspace), Representatives(), RefineRounds(settings)
+    shelves, finals, refined = Shelves(workspace), Representatives(), list[rewrites.Refined]()
     tally, page, listed = Tally(), Page(workspace, len(scored)), markdown.Listed()
     kept, dropped, missing, damage = set[str](), list[dict[str, Any]](), list[dict[str, Any]](), list[ItemError]()
     for portion in portions(workspace, settings, duel, scored):
@@ -78,8 +78,7 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
                 kept.add(turn.kept)
             tally.add(turn)
             listed.add(turn)
-        for instance_id, trials in portion.trials:
-            refined.add(instance_id, trials)
+        refined += portion.trials
         page.add(portion.turns, portion.blocks, portion.texts)
         missing += portion.missing
         damage += portion.damage
@@ -87,7 +86,7 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     removed = shelves.tidy(tally.sources.keys(), kept)
     workspace.save_dropped("report", [*dropped, *missing])
 
-    summary = tally.summary(duel, workspace, settings, refined.summary())
+    summary = tally.summary(duel, workspace, settings, rewrites.summary(refined, settings))
     costs = tally.yields(workspace)
     summary["yield"] = {name: vars(one) for name, one in costs.items()}
     tables = report_sections.sections(duel, summary, costs)

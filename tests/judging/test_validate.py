@@ -116,7 +116,7 @@ def test_the_noise_floor_is_asked_for_kept_and_shown(script: Callable[..., Any],
     seconds = [c for answer in answers for c in answer.of_side("king") if not c.chosen]
     assert [c.id for c in seconds] == ["king-2"] * 3 and all(c.text and c.made for c in seconds)
     assert all(answer.king == TURN.format("src", "src") for answer in answers)
-    kept = [json.loads(path.read_bytes()) for path in workspace.side_scores("noise")]
+    kept = [json.loads(path.read_bytes()) for path in workspace.score_paths("noise")]
     assert [score["pair"] for score in kept] == [{"opponent": "king-1", "challenger": "king-2"}] * 3
     assert len(list(workspace.score_paths())) == 32
 
@@ -142,10 +142,10 @@ def test_canary_and_confirmation_are_asked_once_and_stand_in_the_verdict(workspa
     first = validate.run(workspace, chosen, offline=True, canary=8, confirm=True).found
     assert first.canary.turns == 8 and len(first.canary.judges) == 3
     assert all(0 <= judge.moved <= judge.turns for judge in first.canary.judges)
-    kept = [json.loads(path.read_bytes()) for path in workspace.side_scores("canary")]
+    kept = [json.loads(path.read_bytes()) for path in workspace.score_paths("canary")]
     assert {score["pair"]["opponent"] for score in kept} == {"king-1"}
     assert {score["pair"]["challenger"].split(":")[0] for score in kept} == {"rule"}
-    assert first.repeats.confirmed == first.buckets["final"] == len(workspace.side_scores("confirm")) > 0
+    assert first.repeats.confirmed == first.buckets["final"] == len(workspace.score_paths("confirm")) > 0
     scores = [score for _, score in workspace.scores([]) if score.confirmed is not None]
     assert len(scores) == first.repeats.confirmed
     before = everything(workspace)
@@ -158,7 +158,7 @@ def test_canary_and_confirmation_are_asked_once_and_stand_in_the_verdict(workspa
 def test_what_a_second_look_does_not_confirm_is_refined(workspace: Workspace) -> None:
     chosen = chosen_with(workspace, LOW)
     validate.run(workspace, chosen, offline=True, confirm=True)
-    path = workspace.side_scores("confirm")[0]
+    path = workspace.score_paths("confirm")[0]
     fresh = workspace.read(path, Score)
     lost = [vote.model_copy(update=dict.fromkeys(DIMENSIONS, 0.0)) for vote in fresh.votes]
     workspace.save(path, fresh.model_copy(update={"votes": lost}))
@@ -177,7 +177,7 @@ def test_a_confirmation_may_have_judges_of_its_own(workspace: Workspace) -> None
     own = ["offline-stand-in/judge-x", "offline-stand-in/judge-y"]
     chosen = chosen_with(workspace, f"{LOW}[judge]\nconfirm_models = {json.dumps(own)}\n")
     validate.run(workspace, chosen, offline=True, confirm=True)
-    scores = [workspace.read(path, Score) for path in workspace.side_scores("confirm")]
+    scores = [workspace.read(path, Score) for path in workspace.score_paths("confirm")]
     assert scores and {vote.judge for score in scores for vote in score.votes} == set(own)
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from duel.candidates import writer_request
 from duel.judging.contests import NOISE, SECOND
 from duel.records import Answer, Audit, Candidate, Made, Message, Observed, Refinement, Selection, fingerprint
-from duel.selection.contenders import Running, knockout, pool, running
 from duel.settings import Settings
+from duel.stages.choose import Running, knockout, pool, running
 
 
 def text(command: str) -> str:
