@@ -45,6 +45,7 @@ class Client:
     error: BaseException | None = None  # the first one that ends the run
     lines: dict[tuple[bool, str], Line] = field(default_factory=dict)  # is it the first provider, and the id there
     calls: dict[asyncio.Task[Reply], Call] = field(default_factory=dict)
+    open_bytes: int = 0  # of the questions in `calls`
     _budgets: dict[tuple[str, str, str], int] = field(default_factory=dict)
     """Stage, item and model -> the budget that the next try starts from, where a reply was cut."""
     _look: asyncio.TimerHandle | None = None
@@ -65,9 +66,8 @@ class Client:
             raise asyncio.CancelledError
         call = Call(request, self.first_budget(request, known))
         task = asyncio.create_task(self._answer(call))
-        self.calls[task] = call
-        # Its exception is seen, also where whoever asked has gone.
-        task.add_done_callback(lambda task: self.calls.pop(task) and not task.cancelled() and task.exception())
+        self.calls[task], self.open_bytes = call, self.open_bytes + request.size
+        task.add_done_callback(self._closed)
         if self._look is None:
             self._look_again()
         try:
@@ -76,6 +76,11 @@ class Client:
             if not call.sent:
                 task.cancel()
             raise
+
+    def _closed(self, task: asyncio.Task[Reply]) -> None:
+        self.open_bytes -= self.calls.pop(task).request.size
+        if not task.cancelled():
+            task.exception()  # it is seen, also where whoever asked has gone
 
     def reject(self, reply: Reply, reason: str) -> None:
         if reply.rejected != reason:

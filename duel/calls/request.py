@@ -33,13 +33,23 @@ class Request:
     the same reply."""
 
     @cached_property
-    def digest(self) -> bytes:
-        """16 bytes that identify the question itself: model, messages and parameters."""
+    def _question(self) -> tuple[bytes, int]:
+        """(digest, bytes) of model, messages and parameters."""
         sampling = (self.max_tokens, self.temperature, self.thinking, self.response_format, dict(self.parameters))
         reminder = (self.reminder,) if self.reminder else ()
         # OPT_SORT_KEYS: a dict built in another order is the same question.
         question = orjson.dumps((self.model, list(self.messages), *sampling, *reminder), option=orjson.OPT_SORT_KEYS)
-        return hashlib.sha256(question).digest()[:16]
+        return hashlib.sha256(question).digest()[:16], len(question)
+
+    @property
+    def digest(self) -> bytes:
+        """16 bytes that identify the question itself: model, messages and parameters."""
+        return self._question[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the question, about those of its body."""
+        return self._question[1]
 
     @cached_property
     def key(self) -> str:
@@ -52,7 +62,7 @@ class Request:
             return self
         made = replace(self, attempt=attempt, reminder=reminder, occurrence=occurrence)
         if reminder == self.reminder:  # the same question need not be hashed again: 0.1 ms at 20 KB
-            made.__dict__["digest"] = self.digest
+            made.__dict__["_question"] = self._question
         return made
 
 

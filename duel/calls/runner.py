@@ -24,8 +24,9 @@ from duel.settings import Settings
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
-# Jobs in memory at most. Each holds its prompts (20 KB and more); 1,000 keep three models busy while one is held back.
-MOST_JOBS = 1000
+# Jobs in memory at most, and bytes of what they ask: 1,000 of 15 KB keep three models busy while one is held back, and
+# long ones take no more memory than these (six votes on a pair share two texts, and one in flight has a body).
+MOST_JOBS, MOST_OPEN_BYTES = 1000, 100_000_000
 KEPT_FAILURES = 1000  # named in the last word, or kept at all: memory stays flat where all fail
 # Python looks for cyclic garbage after 700 new objects, which took a quarter of the CPU of a reply; it is rare here.
 COLLECTING = (20_000, 20, 20)
@@ -195,12 +196,14 @@ class _Run:
     async def _admit(self, jobs: Iterator[Job]) -> None:
         """Take up jobs as long as some model has room for more work."""
         while not self.client.stopped:
-            if len(self._tasks) >= MOST_JOBS and self.client.hunger:  # what could go on never waits for a sick model
+            hunger = self.client.hunger
+            left = MOST_JOBS - len(self._tasks) if self.client.open_bytes < MOST_OPEN_BYTES else 0
+            if hunger and not left:  # what could go on never waits for a sick model
                 for line in self.client.lines.values():
                     if line.out:
                         line.send_away()
-            room = min(self.client.hunger, MOST_JOBS - len(self._tasks), JOBS_A_LOOK) if self._tasks else 1
-            if room <= 0:
+            room = min(hunger, left, JOBS_A_LOOK) if self._tasks else 1
+            if not room:
                 self._room.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_AGAIN_S):

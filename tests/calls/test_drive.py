@@ -194,8 +194,12 @@ def test_a_rejected_reply_is_kept_with_its_reason(house: House) -> None:
     assert second.replies[0].rejected == "two-blocks"
 
 
-def test_few_jobs_are_in_memory_at_a_time(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "MOST_JOBS", 40)
+@pytest.mark.parametrize(("bound", "value"), [("MOST_JOBS", 40), ("MOST_OPEN_BYTES", 40 * 10_000)])
+def test_few_jobs_and_few_bytes_are_in_memory_at_a_time(
+    house: House, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    """Also where the level would take all of them at once; the bytes are looked at before every few jobs."""
+    monkeypatch.setattr(runner, bound, value)
     alive: set[int] = set()
     most = 0
 
@@ -207,14 +211,14 @@ def test_few_jobs_are_in_memory_at_a_time(house: House, monkeypatch: pytest.Monk
 
     def pending() -> Iterator[Question]:
         for i in range(200):
-            job = Counted(f"prompts_200_{i}", f"question {i}", house.workspace)
+            job = Counted(f"prompts_200_{i}", f"question {i} {'x' * 10_000}", house.workspace)
             alive.add(i)
             weakref.finalize(job, alive.discard, i)
             yield job
 
     with endpoint() as stand_in:
-        assert house.drive(pending(), stand_in.base_url, concurrency=8).done == 200
-    assert most <= 40
+        assert house.drive(pending(), stand_in.base_url, concurrency=200).done == 200
+    assert most <= 40 + (runner.JOBS_A_LOOK if bound == "MOST_OPEN_BYTES" else 0)
 
 
 def test_a_wrong_address_stops_the_run(house: House) -> None:
