@@ -1,10 +1,10 @@
-"""A web application on 127.0.0.1: in a thread of its own while a block runs, or in the loop that is there."""
+"""A web application on 127.0.0.1, in a thread of its own while a block runs."""
 
 import asyncio
 import concurrent.futures
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from aiohttp import web
 
@@ -18,9 +18,15 @@ def serving(application: web.Application, port: int = 0) -> Iterator[int]:
     end = asyncio.Event()
 
     async def serve() -> None:
-        async with listening(application, port) as taken:
-            started.set_result((asyncio.get_running_loop(), taken))
+        # A client that goes away ends its request; the end of the body ends all of them.
+        runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, HOST, port, backlog=1024).start()
+            started.set_result((asyncio.get_running_loop(), int(runner.addresses[0][1])))
             await end.wait()
+        finally:
+            await runner.cleanup()
 
     def run() -> None:
         try:
@@ -36,16 +42,3 @@ def serving(application: web.Application, port: int = 0) -> Iterator[int]:
     finally:
         loop.call_soon_threadsafe(end.set)
         thread.join()
-
-
-@asynccontextmanager
-async def listening(application: web.Application, port: int = 0) -> AsyncIterator[int]:
-    """Listen on `port` while the body runs; yields the port that was taken."""
-    # A client that goes away ends its request; the end of the body ends all of them.
-    runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, HOST, port, backlog=1024).start()
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()

@@ -59,9 +59,11 @@ def installed(toys: str, tmp_path: Path) -> Program:
         def work() -> None:
             sys.path.insert(0, toys)
             modules = [module for name, module in sys.modules.items() if name.startswith("duel.")]
-            for registry in (part for module in modules for part in vars(module).values()):
-                if isinstance(registry, Registry):
-                    registry._complete = False
+            for part in [part for module in modules for part in vars(module).values()]:
+                if isinstance(part, Registry):
+                    part._complete = False
+                elif hasattr(part, "cache_clear"):  # what was made of a registry before
+                    part.cache_clear()
             told.write_bytes(pickle.dumps(run_command(name, *arguments, code=code, **env)))
 
         assert ended(forked(work)) == 0

@@ -8,26 +8,22 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from duel.errors import SettingsError
+from duel.execution.bubblewrap import Bubblewrap
 from duel.execution.checkouts import Sources
+from duel.execution.containers import Containers
 from duel.execution.executor import Executor, Limits
 from duel.execution.replay import EvidenceRules
+from duel.execution.verification import Verifier
 from duel.registry import Registry
 from duel.settings import Settings
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.execution.verification import Verifier
 
 Make = Callable[[Settings, Sources], Executor]
 
 
 def _bundled(name: str, settings: Settings, sources: Sources) -> Executor:
-    from duel.execution.bubblewrap import Bubblewrap
-    from duel.execution.containers import Containers
-
     if name == "bubblewrap":
         return Bubblewrap(sources, limits(settings))
     return Containers(sources, limits(settings), program=name, image=settings.execute.image)
@@ -59,16 +55,12 @@ def open_executor(
         mirrors = str(folder)
     sources = Sources(Path(workspace.private) / "repositories", mirrors, offline=offline)
     if machine and settings.execute.backend == "bubblewrap":
-        from duel.execution.bubblewrap import Bubblewrap
-
         return Bubblewrap(sources, machine, whole_machine=True)
     return BACKENDS[settings.execute.backend](settings, sources)
 
 
-def open_verifier(workspace: Workspace, settings: Settings, seconds: float, *, offline: bool = False) -> "Verifier":
+def open_verifier(workspace: Workspace, settings: Settings, seconds: float, *, offline: bool = False) -> Verifier:
     """What runs the issues' own tests: the settings' containers, or bubblewrap with all of this machine's tools."""
-    from duel.execution.verification import Verifier
-
     executor = open_executor(workspace, settings, offline=offline)
     if settings.execute.backend != "bubblewrap":
         return Verifier(executor, seconds=seconds)

@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import mmap
 import os
 import re
 import selectors
@@ -17,7 +18,6 @@ GLANCE_S = 0.25  # how often memory is looked at; most commands are over in 5 ms
 END_SECONDS = 10  # how long the kernel may take to end a sandbox that was killed
 EXIT_OF = {"time": 124, "memory": 137, "output": 137, "disk": 137}
 _CHILD = re.compile(rb'"child-pid":\s*(\d+)')
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Capture:
@@ -137,7 +137,7 @@ def resident_bytes(pid: int) -> int:
     while waiting:
         one = waiting.pop()
         with contextlib.suppress(OSError, ValueError, IndexError):
-            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * _PAGE
+            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * mmap.PAGESIZE
             for task in Path(f"/proc/{one}/task").iterdir():
                 waiting += map(int, (task / "children").read_text().split())
     return total

@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import Template
 
 from duel.audit.contamination import Benchmarks
 from duel.audit.workspace_audit import ranked
@@ -21,9 +23,6 @@ from duel.exports.example import Division, Handover
 from duel.registry import OFFLINE
 from duel.settings import Settings
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 _OPTIONS = (
     "format buckets defeat_pairs filter split group seed max_per_repo balance fit thought weights offline"
@@ -131,7 +130,7 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def template(package: str, **filters: Any) -> "Template":
+def template(package: str, **filters: Any) -> Template:
     return recipes.template(package, "card.md.txt", n="{:,}".format, text=escaped, **filters)
 
 

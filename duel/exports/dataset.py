@@ -4,8 +4,6 @@ In Parquet, objects with free keys (the arguments of a tool call) are columns of
 every row the keys of all others, filled with null. `datasets` reads objects back, other readers JSON text.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
@@ -15,8 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from duel import __version__
@@ -26,9 +27,6 @@ from duel.exports.example import Division, Dropped, Example, ExportError, Handov
 from duel.exports.formats import FORMATS, Format, Provenance, provenance
 from duel.exports.lengths import Measure
 from duel.workspace import Workspace, disk_errors
-
-if TYPE_CHECKING:
-    import pyarrow
 
 MANIFEST, CARD, ROWS, DATASET_INFO = "manifest.json", "README.md", "rows.jsonl", "dataset_info.json"
 # Text of one row group: enough to compress well, little enough to hold. With 2,000 turns of 20 KB in 8 formats an
@@ -220,9 +218,6 @@ def writing(
 
     `weights` adds columns to each row, `reasoning` a key `reasoning_content` to each message.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     plain, schema = (schema_of(shape, json_type, weights, reasoning) for json_type in (pa.string(), pa.json_()))
     waiting: list[dict[str, Any]] = []
     size = 0
@@ -249,22 +244,18 @@ def writing(
 
 
 def json_line(row: Mapping[str, Any]) -> bytes:
-    import orjson
-
     return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType, weights: bool, reasoning: bool) -> pyarrow.Schema:
+def schema_of(shape: type[BaseModel], json_type: pa.DataType, weights: bool, reasoning: bool) -> pa.Schema:
     """The Arrow schema of a row's model; `json_type` stands for objects with free keys."""
-    import pyarrow as pa
-
     plain = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 
-    def fields(model: type[BaseModel]) -> dict[str, pyarrow.DataType]:
+    def fields(model: type[BaseModel]) -> dict[str, pa.DataType]:
         found = {name: kind(field.annotation) for name, field in model.model_fields.items()}
         return found | ({"reasoning_content": pa.string()} if reasoning and "role" in found else {})
 
-    def kind(annotation: Any) -> pyarrow.DataType:
+    def kind(annotation: Any) -> pa.DataType:
         origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
         if origin in {types.UnionType, typing.Union}:
             [some] = [argument for argument in arguments if argument is not type(None)]
@@ -280,7 +271,7 @@ def schema_of(shape: type[BaseModel], json_type: pyarrow.DataType, weights: bool
     return pa.schema([*(fields(shape) | dict.fromkeys(WEIGHTS if weights else (), pa.float64())).items()])
 
 
-def _fitted(value: Any, kind: pyarrow.DataType) -> Any:
+def _fitted(value: Any, kind: pa.DataType) -> Any:
     """`value` with JSON text for every object whose column has no keys of its own."""
     if isinstance(value, list):
         return [_fitted(part, kind.value_type) for part in value]

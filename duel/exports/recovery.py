@@ -109,16 +109,16 @@ def steps_of(entries: Sequence[Entry]) -> list[ActionStep]:
 
 def spans_of(steps: Sequence[ActionStep]) -> list[RecoverySpan]:
     """All recoveries, in the order of their ends. Errors on one target before its success make one span."""
-    actions = [_Action.of(step) for step in steps]
+    deeds = [_deeds(step) for step in steps]
     spans: list[RecoverySpan] = []
     open_errors: list[int] = []
-    for end, (step, action) in enumerate(zip(steps, actions, strict=True)):
+    for end, step in enumerate(steps):
         if step.shown.failed and step.shown.kind != "format":  # a refused turn ran nothing that could be set right
             open_errors.append(end)
         ended = step.tool and step.observation is not None
         if not ended or step.shown.failed or step.shown.code not in {0, None}:
             continue
-        targets = {start: target for start in open_errors if (target := actions[start].met_by(action))}
+        targets = {start: target for start in open_errors if (target := _met(steps[start], deeds[start], deeds[end]))}
         if targets:
             open_errors = [start for start in open_errors if start not in targets]
             start, target = next(iter(targets.items()))
@@ -128,87 +128,77 @@ def spans_of(steps: Sequence[ActionStep]) -> list[RecoverySpan]:
     return spans
 
 
-@dataclass(frozen=True)
-class _Deed:
-    names: frozenset[str]
-    files: frozenset[str]
-    operands: frozenset[str] = frozenset()
+class _Deed(NamedTuple):
+    """What one kind of action was done on."""
+
+    names: set[str]
+    files: set[str]
+    operands: set[str]
     selection: str = ""
-    words: tuple[str, ...] = ()  # programs with all their arguments, options included
-
-    @classmethod
-    def of(cls, commands: Sequence[shell.Command]) -> "_Deed":
-        names, operands, files, words = set[str](), set[str](), set[str](), list[str]()
-        selected, narrowed = list[str](), list[str]()
-        for command in commands:
-            name, arguments = shown_output.program(command), command.words[3 if command.words[1:2] == ("-m",) else 1 :]
-            own = _operands(arguments)
-            names.add(name)
-            operands.update(own)
-            files.update(command.writes)
-            words += [name, *arguments]
-            for word in _file_words(command, own):
-                if (found := _NODE_ID.match(word)) and _PATH.fullmatch(found["file"]):
-                    files.add(found["file"])
-                    selected += [found["node"]] if found["node"] else []
-                elif "/" in word and _PATH.fullmatch(word):
-                    files.add(word)
-            if name in _TEST_RUNNERS:
-                narrowed += [f"-k {value}" for flag, value in pairwise(command.words) if flag == "-k"]
-        selection = " ".join([*sorted(selected), *narrowed])
-        return cls(frozenset(names), frozenset(map(_plain, files)), frozenset(operands), selection, tuple(words))
+    words: Sequence[str] = ()  # programs with all their arguments, options included
 
 
-@dataclass(frozen=True)
-class _Action:
-    """What a step acted on, by kind of action, for comparison with another's."""
+def _deeds(step: ActionStep) -> dict[str, _Deed]:
+    """What a step acted on, by kind of action."""
+    if not step.command:
+        files = {_plain(step.path)} if step.path else set()
+        return {step.tool: _Deed({step.tool}, files, {*re.findall(r"\w+", step.action)})} if step.tool else {}
+    by_kind: dict[str, list[shell.Command]] = {}
+    for command in shell.parse(step.command).commands:
+        kind = shell.style(shell.Script((command,)))
+        by_kind.setdefault("read" if kind == "search" else kind, []).append(command)
+    return {kind: _deed(commands) for kind, commands in by_kind.items() if kind != "other"}
 
-    deeds: Mapping[str, _Deed]
-    failing: frozenset[str] = frozenset()
-    error: str = ""
 
-    @classmethod
-    def of(cls, step: ActionStep) -> "_Action":
-        if not step.command:
-            files = frozenset(map(_plain, filter(None, [step.path])))
-            deed = _Deed(frozenset({step.tool}), files, frozenset(re.findall(r"\w+", step.action)))
-            return cls({step.tool: deed} if step.tool else {}, error=step.shown.kind)
-        by_kind: dict[str, list[shell.Command]] = {}
-        for command in shell.parse(step.command).commands:
-            kind = shell.style(shell.Script((command,)))
-            by_kind.setdefault("read" if kind == "search" else kind, []).append(command)
-        deeds = {kind: _Deed.of(commands) for kind, commands in by_kind.items() if kind != "other"}
-        failing = frozenset(map(_plain, _FAILED_TEST.findall(step.observation or "")))
-        return cls(deeds, failing, step.shown.kind)
+def _deed(commands: Sequence[shell.Command]) -> _Deed:
+    names, operands, files, words = set[str](), set[str](), set[str](), list[str]()
+    selected, narrowed = list[str](), list[str]()
+    for command in commands:
+        name, arguments = shown_output.program(command), command.words[3 if command.words[1:2] == ("-m",) else 1 :]
+        own = _operands(arguments)
+        names.add(name)
+        operands.update(own)
+        files.update(command.writes)
+        words += [name, *arguments]
+        for word in _file_words(command, own):
+            if (found := _NODE_ID.match(word)) and _PATH.fullmatch(found["file"]):
+                files.add(found["file"])
+                selected += [found["node"]] if found["node"] else []
+            elif "/" in word and _PATH.fullmatch(word):
+                files.add(word)
+        if name in _TEST_RUNNERS:
+            narrowed += [f"-k {value}" for flag, value in pairwise(command.words) if flag == "-k"]
+    return _Deed(names, {*map(_plain, files)}, operands, " ".join([*sorted(selected), *narrowed]), words)
 
-    def met_by(self, later: "_Action") -> str:
-        """The target that `later` has in common with this failed action; "" where it is about something else.
 
-        Of a script that does several things, the program that it runs is what failed. Of several files the one counts
-        in which the observation names a failed test.
-        """
-        kind = next((kind for kind in (*_DECISIVE, *self.deeds) if kind in self.deeds), "")
-        if kind not in later.deeds:
+def _met(failed: ActionStep, deeds: Mapping[str, _Deed], later: Mapping[str, _Deed]) -> str:
+    """The target that `later` deeds have in common with those of a failed step; "" where they are about another.
+
+    Of a script that does several things, the program that it runs is what failed. Of several files the one counts in
+    which the observation names a failed test.
+    """
+    kind = next((kind for kind in (*_DECISIVE, *deeds) if kind in deeds), "")
+    if kind not in later:
+        return ""
+    mine, other, error = deeds[kind], later[kind], failed.shown.kind
+    tests = {"python", *_TEST_RUNNERS}
+    both_test = kind == "run" and mine.names & tests and other.names & tests
+    if kind not in {"read", "edit"} and not mine.names & other.names and not both_test:
+        return ""  # another program
+    narrower = other.selection not in {"", mine.selection}
+    if mine.files:
+        if narrower and error in {"test", "exception"}:
             return ""
-        mine, other = self.deeds[kind], later.deeds[kind]
-        tests = {"python", *_TEST_RUNNERS}
-        both_test = kind == "run" and mine.names & tests and other.names & tests
-        if kind not in {"read", "edit"} and not mine.names & other.names and not both_test:
-            return ""  # another program
-        narrower = other.selection not in {"", mine.selection}
-        if mine.files:
-            if narrower and self.error in {"test", "exception"}:
-                return ""
-            failed = {file for file in mine.files if any(_same_file(file, name) for name in self.failing)}
-            by_name = self.error == "missing-file"
-            met = (f for f in sorted(failed or mine.files) if any(_same_file(f, o, by_name) for o in other.files))
-            return next(met, "")
-        if self.error == "test" and (other.files or narrower):
-            return ""  # fewer tests than those that failed
-        if not mine.operands or not other.operands:  # a bare command: only the very same one is about the same
-            return " ".join(mine.words) if mine.words == other.words else ""
-        common = len(mine.operands & other.operands) / len(mine.operands | other.operands)
-        return " ".join(sorted(mine.names)) if common >= _SAME_WORDS else ""
+        failing = [_plain(file) for file in _FAILED_TEST.findall(failed.observation or "") if failed.command]
+        wanted = {file for file in mine.files if any(_same_file(file, name) for name in failing)} or mine.files
+        by_name = error == "missing-file"
+        return next((f for f in sorted(wanted) if any(_same_file(f, o, by_name) for o in other.files)), "")
+    if error == "test" and (other.files or narrower):
+        return ""  # fewer tests than those that failed
+    if not mine.operands or not other.operands:  # a bare command: only the very same one is about the same
+        return " ".join(mine.words) if mine.words == other.words else ""
+    common = len(mine.operands & other.operands) / len(mine.operands | other.operands)
+    return " ".join(sorted(mine.names)) if common >= _SAME_WORDS else ""
 
 
 def _operands(arguments: Sequence[str]) -> list[str]:

@@ -1,9 +1,8 @@
 """Run the stand-in endpoint as a program: `python -m duel.offline --port 8399 --latency-ms 200`."""
 
 import argparse
-import asyncio
 import contextlib
-import signal
+import threading
 
 from duel import command
 from duel.errors import SettingsError
@@ -15,19 +14,14 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0, help="wait before each reply")
     given = parser.parse_args()
 
-    async def serve() -> None:
-        from duel.local_server import listening
-        from duel.offline.loopback import Server
+    from duel.local_server import serving
+    from duel.offline.loopback import Server
 
-        end = asyncio.Event()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
-        async with listening(Server(given.latency_ms / 1000).application(), given.port) as taken:
-            print(f"http://127.0.0.1:{taken}/v1", flush=True)
-            await end.wait()
-
+    application = Server(given.latency_ms / 1000).application()
     try:
-        with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(serve())
+        with contextlib.suppress(KeyboardInterrupt), serving(application, given.port) as taken:
+            print(f"http://127.0.0.1:{taken}/v1", flush=True)
+            threading.Event().wait()  # until a signal ends it
     except OSError as error:
         raise SettingsError("cannot listen", where="--port", value=error.strerror or given.port) from None
 

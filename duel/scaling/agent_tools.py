@@ -13,6 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
 import orjson
 
 from duel.conversation import values
@@ -143,7 +144,6 @@ def envelopes(tools: Any) -> list[dict[str, Any]]:
 @lru_cache(maxsize=512)
 def validators(tools: bytes) -> dict[str, Any]:
     """{tool: its validator} of tools as JSON, None where a schema is none by itself. Rows share their tools."""
-    import jsonschema_rs
 
     def refused(uri: str) -> Any:
         """A schema is outside data: what it refers to is no file of this machine, and no address to ask."""

@@ -4,8 +4,6 @@ Blobs of one commit are read without a checkout; nothing of them is run. The rul
 arXiv 1909.09436, section 2), The Vault (Nguyen et al., arXiv 2305.06156, section 3) and StarCoder2's docstring filters.
 """
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import os
@@ -17,7 +15,9 @@ from functools import cache
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+from tree_sitter import Language, Node, Parser
 
 from duel.bookkeeping import LeftOut
 from duel.errors import SourceError, UserError
@@ -25,9 +25,6 @@ from duel.records import Message
 from duel.scaling import table
 from duel.scaling.scaled_rows import RowSource, ScaledRow
 from duel.sources.mining import own_commits
-
-if TYPE_CHECKING:
-    from tree_sitter import Node, Parser
 
 LARGEST_FILE = 400_000
 LONGEST_CODE = 200, 12_000  # lines and characters
@@ -258,10 +255,8 @@ def refusal(doc: str, code: str, name: str, kind: str) -> str:
 
 @cache
 def _parser(suffix: str) -> Parser:
-    import tree_sitter
-
     _, module, function = _table()["suffixes"][suffix]
-    return tree_sitter.Parser(tree_sitter.Language(getattr(import_module(module), function)()))
+    return Parser(Language(getattr(import_module(module), function)()))
 
 
 def parse(suffix: str, source: bytes) -> Node:

@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import orjson
 
 from duel.audit.contamination import Benchmarks
+from duel.audit.duplicates import Hashed
 from duel.command import say
 from duel.errors import SourceError
 from duel.exports import card, formats, splits
@@ -30,10 +31,6 @@ from duel.scaling.row_checks import FACETS, ReadBatch, RowFacts, digest
 from duel.scaling.scaled_rows import ScaledRow, home, source_files
 from duel.settings import Settings
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Shared = TypeVar("Shared")
 SHOWN = 40  # sources in the card's table; statistics.json has all
@@ -90,7 +87,7 @@ class Spool:
                 first, taken = len(self.rows), 0
                 for batch in parts:
                     taken += len(batch.rows)
-                    fresh: dict[int, NDArray[np.uint32]] = {}
+                    fresh: dict[int, Hashed] = {}
                     for place, row in enumerate(batch.rows):
                         if isinstance(row, Dropped):
                             dropped.append(row)

@@ -13,6 +13,8 @@ from dataclasses import replace
 from itertools import count
 from typing import Any, TypeVar
 
+import pyarrow.parquet as pq
+
 from duel import offline
 from duel.bookkeeping import LeftOut
 from duel.command import say
@@ -66,8 +68,6 @@ async def opened(workspace: Workspace, settings: Settings, *, offline: bool) -> 
 
 
 def bundled() -> list[tuple[Start, str]]:
-    import pyarrow.parquet as pq
-
     columns = ["repo", "base_commit", "license"]
     found = pq.read_table(offline.SAMPLE / "pulls.parquet", columns=columns).to_pylist()
     known = {(row["repo"], row["base_commit"]): row["license"] for row in found}

@@ -9,7 +9,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
@@ -17,14 +17,11 @@ from duel import calls, chat_tokens, fence, prompts
 from duel.audit.leaks import find_leaks
 from duel.audit.rarity import Rarity
 from duel.bookkeeping import LeftOut
-from duel.calls import Occurrences, Request
+from duel.calls import Ask, Occurrences, Request
 from duel.errors import ItemError, require
 from duel.records import Commit, Message
 from duel.scaling.scaled_rows import ScaledRow
 from duel.settings import Settings
-
-if TYPE_CHECKING:
-    from duel.calls import Ask
 
 LONGEST = 1_500  # characters of a request that is worded anew, and of what a model may say for one
 SHOWN = 3_000  # characters of a message that whoever words a thought is shown
@@ -85,7 +82,7 @@ class PhrasedRow:
     def requests(self) -> list[Request]:
         return [wanted.request for wanted in self.wanted]
 
-    async def work(self, ask: "Ask") -> bool:
+    async def work(self, ask: Ask) -> bool:
         async def one(wanted: TextAsked) -> str:
             def read(reply: str) -> str:
                 said = re.sub(r"^[\"“]|[\"”]$", "", reply.strip())

@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
+import yara_x
 
 from duel import shell
 from duel.audit import duplicates, licenses, secrets
@@ -34,10 +35,6 @@ from duel.scaling.agent_tools import validators
 from duel.scaling.likeness import HASHES, ROWS
 from duel.scaling.scaled_rows import Kind, ScaledRow
 from duel.settings import Settings
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 BATCH_BYTES = 2_000_000
 ALONE = 30_000_000  # bytes of rows that one process reads; from there on it pays to start others
@@ -81,7 +78,7 @@ class RowFacts:
 class ReadRow(NamedTuple):
     facts: RowFacts
     line: bytes
-    words: "NDArray[np.uint32]"
+    words: duplicates.Hashed
 
 
 RowBatch: TypeAlias = tuple[Kind, str, int, list[bytes]]  # source, file, number of the first line, lines
@@ -93,7 +90,7 @@ class ReadBatch(NamedTuple):
     kind: Kind
     file: str
     rows: list[ReadRow | Dropped]
-    bands: "NDArray[np.uint64]"
+    bands: duplicates.BandHashes
     noticed: Counter[str]
     scrubbed: Counter[str]
 
@@ -227,8 +224,6 @@ def commands_in(calls: list[AgentCall]) -> Iterator[str]:
 
 @cache
 def _scanner() -> Any:
-    import yara_x
-
     return yara_x.Scanner(yara_x.compile(resources.files(__package__).joinpath("commands.yar").read_text("utf-8")))
 
 

@@ -15,6 +15,7 @@ from itertools import accumulate, count, pairwise, repeat
 from typing import Any, NamedTuple
 
 import orjson
+import pyarrow
 
 from duel.conversation.diffs import changed_files
 from duel.conversation.record_files import decoder_of
@@ -97,8 +98,6 @@ class Pulls:
         self, name: str, wanted: Mapping[int, str], columns: Sequence[str]
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         """The wanted rows of one file (its ids by row, ascending). One that is damaged costs itself or its group's."""
-        import pyarrow
-
         rows, decoders = list(wanted), [decoder_of(self.columns[name][column]) for column in columns]
         with opened(self.table.fetch(name), name, BUFFER_BYTES) as file, ThreadPoolExecutor(1) as ahead:
 
@@ -134,8 +133,6 @@ class Pulls:
 
 def _taken(file: Any, group: int, column: str, rows: Sequence[int]) -> list[Any]:
     """One column's values in these rows, undecoded: its pages are in memory, 60 MB, where all columns' took 104 MB."""
-    import pyarrow
-
     taken, start, found = list[Any](), 0, 0
     for batch in file.iter_batches(BATCH_ROWS, row_groups=[group], columns=[column], use_threads=False):
         end = bisect_left(rows, start + batch.num_rows, found)

@@ -10,6 +10,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow
+import pyarrow.compute as pc
+from pyarrow import types
+
 from duel.conversation import message_rows
 from duel.conversation.record_files import without_surrogates
 from duel.conversation.tasks import BASH_BLOCK, of_format
@@ -119,10 +124,6 @@ def _talk(column: Any, sample: SampleSection) -> _Talk:
     A turn may be drawn if its history ends on a user message, its reply is not empty, its number lies between
     `min_turn` and `max_turn`, and its history within `max_history_tokens`.
     """
-    import numpy as np
-    import pyarrow
-    import pyarrow.compute as pc
-
     column = column if _form(column.type) == "columns" else _as_columns(column)
     starts = column.offsets.to_numpy()
     values = column.values.slice(starts[0], starts[-1] - starts[0])
@@ -150,7 +151,6 @@ def _talk(column: Any, sample: SampleSection) -> _Talk:
 
 def _form(kind: Any) -> str:
     """How a column of this type holds conversations: as `columns` of texts, as `values` to decode; "" for neither."""
-    import pyarrow.types as types
 
     def is_text(kind: Any) -> bool:
         kind = kind.value_type if types.is_dictionary(kind) else getattr(kind, "storage_type", kind)
@@ -167,8 +167,6 @@ def _form(kind: Any) -> str:
 
 def _as_columns(column: Any) -> Any:
     """The list column of conversations in any other clothes; what is none has no messages."""
-    import pyarrow
-
     starts, roles, contents = [0], list[str](), list[str | None]()
     for row in values(column):
         for message in message_rows.conversation({"messages": row}):

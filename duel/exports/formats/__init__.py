@@ -10,6 +10,7 @@ from functools import partial
 from types import GenericAlias
 from typing import Annotated, Any, Literal, TypeAlias
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from duel import wordlists
@@ -89,8 +90,6 @@ class Format:
 
     def made(self, example: Example) -> Iterator[tuple[Example, Row]]:
         """Each row of one example, and what it is made of: checked by schema and rules, and read back to the same."""
-        import orjson
-
         for part in self.rows_of(example):
             row = self.write(part)
             self.validate(row)

@@ -5,12 +5,11 @@ Measured with TRL 1.16; axolotl, LLaMA-Factory and unsloth after their documents
 
 from collections.abc import Mapping
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
 
 from duel.exports.formats import Format
-
-if TYPE_CHECKING:
-    from jinja2 import Template
 
 FILES = {
     "trl": ("trl.yaml", "trl_train.py"),
@@ -32,9 +31,7 @@ def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict
     }
 
 
-def template(package: str, name: str, **filters: Any) -> "Template":
-    from jinja2 import Environment, StrictUndefined
-
+def template(package: str, name: str, **filters: Any) -> Template:
     kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
     environment = Environment(**kept)  # noqa: S701 no page
     environment.filters |= filters

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from duel import prompts, turn
 from duel.audit import secrets
@@ -285,9 +287,6 @@ class RowWriter(AbstractContextManager["RowWriter"]):
             self._write()
 
     def _write(self) -> None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         elements = {"messages": pa.struct([("role", pa.string()), ("content", pa.string())]), "texts": pa.string()}
         lists = {kind: pa.list_(pa.field("element", one)) for kind, one in elements.items()}
         kinds = [(name, _TYPES.get(name, "string")) for name in self._waiting[0]]
