@@ -269,6 +269,5 @@ class WritingStage(AskingStage):
         self, ask: calls.Ask, name: str, question: Question, answer: Answer, commit: Commit | None
     ) -> Candidate:
         """One well-formed candidate. Raises Refused where no reply is one, another ItemError where the call fails."""
-        form, retries = self.forms[question.request.model], self.settings.generate.format_retries
-        reply, made = await candidates.ask_for_turn(ask, question, retries, form)
+        reply, made = await candidates.ask_for_turn(ask, question, self.forms[question.request.model])
         return Candidate(id=name, side=self.SIDE, text=reply.text, made=made)

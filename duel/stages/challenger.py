@@ -60,14 +60,13 @@ class Challengers(WritingStage):
                 return Audit(text=fingerprint(reply))
             return find_leaks(reply, answer.messages, commit, self.rarity, leak_max=self.settings.audit.leak_max)
 
-        retries, form = self.settings.generate.format_retries, self.forms[question.request.model]
-        reply, made = await candidates.ask_for_turn(ask, question, retries, form)
+        reply, made = await candidates.ask_for_turn(ask, question, self.forms[question.request.model])
         audit = await self.beside(audit_of, reply.text)
         if audit.leaking:
             ask.reject(reply, "leak")
             with contextlib.suppress(candidates.Refused):
                 asked = candidates.asked_again(question, reply, [sentence(leak) for leak in audit.leaks])
-                second, second_made = await candidates.ask_for_turn(ask, asked, retries)
+                second, second_made = await candidates.ask_for_turn(ask, asked)
                 found = await self.beside(audit_of, second.text)
                 if found.leak_score < audit.leak_score:
                     second_made.plan, found.reworded = made.plan, True

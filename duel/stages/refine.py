@@ -131,15 +131,14 @@ class Rewriting(AskingStage):
             return rewrite.again(0, occurrence=number)
 
         mark = fence.nonce(self.secret, f"refine {item}")
-        return Question(request(mark), request(candidates.NO_MARK).key)
+        return Question(request(mark), request(candidates.NO_MARK).key, settings.generate.format_retries)
 
     async def rewrite(
         self, path: Path, answer: Answer, parent: Candidate, refine: Refinement, question: Question, ask: calls.Ask
     ) -> bool:
         """Ask until the reply is one well-formed turn, audit it, and keep it as a further candidate."""
         try:
-            retries = self.settings.generate.format_retries
-            reply, made = await candidates.ask_for_turn(ask, question, retries, self.form)
+            reply, made = await candidates.ask_for_turn(ask, question, self.form)
         except candidates.Refused as problem:
             self.drop(path.stem, answer.instance_id, f"refine-format: {problem.reason}")
             return False
