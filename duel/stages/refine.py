@@ -14,8 +14,7 @@ A rewrite that leaks, or leaks more than before, is never judged.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -48,11 +47,10 @@ class Rewriting(AskingStage):
     form: candidates.FormKept = field(default_factory=candidates.FormKept)
     found: list[Path] = field(default_factory=list)  # answers with a new rewrite of a turn that was executed
 
-    @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
+    async def driven(self, jobs: Iterable[calls.Job]) -> calls.Summary:
         benchmarks = await self.beside(Benchmarks.load, self.settings, self.workspace, self.offline)
         self.examiner = await self.beside(Examiner.of, self.workspace, self.settings, "challenger", benchmarks)
-        yield
+        return await super().driven(jobs)
 
     @cached_property
     def panels(self) -> rewrites.RefiningPanels:
