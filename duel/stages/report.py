@@ -18,6 +18,11 @@ from duel.bookkeeping import Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, UserError, printable
 from duel.file_sums import Snapshot
+from duel.placement import Representatives
+from duel.refining import rewrites
+from duel.reporting import charts, markdown, report_sections
+from duel.reporting.page import Page
+from duel.reporting.portions import Shelves, best_first, portions
 from duel.reporting.tally import Tally, last_reply
 from duel.settings import Settings
 from duel.workspace import BUCKETS, Workspace
@@ -51,12 +56,6 @@ def _rests_on(workspace: Workspace, settings: Settings) -> str:
 
 
 def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
-    from duel.placement import Representatives
-    from duel.refining import rewrites
-    from duel.reporting import charts, markdown, report_sections
-    from duel.reporting.page import Page
-    from duel.reporting.portions import Shelves, best_first, portions
-
     duel = workspace.verdict()
     scored = best_first(workspace)
     if not scored:
