@@ -112,7 +112,6 @@ class Ledger:
         Raises ItemError where the disk does not answer: to ask anew would pay twice.
         """
         key = (request.digest, request.attempt, request.occurrence, self.generation)
-        rows: list[tuple[Any, ...]]
         try:
             rows = self._database.execute(_FIND, key).fetchall()
         except sqlite3.Error as error:
