@@ -27,15 +27,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Settings", "Workspace", "errors", "judge", "load_settings", "records", "stages", "statistics", "verdict",
 ]  # fmt: skip
-# Where each name lives.
+# Where each name lives that is no module right here.
 _HOMES = {
     "Settings": "duel.settings:Settings",
     "Workspace": "duel.workspace:Workspace",
-    "errors": "duel.errors",
     "judge": "duel.judging.panel:judge",
     "load_settings": "duel.settings:load",
-    "records": "duel.records",
-    "stages": "duel.stages",
     "statistics": "duel.judging.statistics",
     "verdict": "duel.judging.panel:verdict",
 }
@@ -46,6 +43,6 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return resolve_name(_HOMES[name])
+    return resolve_name(_HOMES.get(name, f"duel.{name}"))

@@ -52,6 +52,7 @@ class Question:
 
     request: Request
     plan: str  # what a rerun compares: the question's key without the workspace's nonce, so that records do not hold it
+    retries: int  # how often it is asked once more where no reply is well-formed
 
 
 @dataclass
@@ -79,7 +80,7 @@ class Numbered:
             told[model] += 1
             occurrence = self._occurrences.number(same[0]).occurrence + apart
             asked, unmarked = (same[place].again(0, "", occurrence) for place in (0, -1))
-            questions.append(Question(asked, unmarked.key))
+            questions.append(Question(asked, unmarked.key, self.settings.generate.format_retries))
         return questions
 
 
@@ -134,15 +135,13 @@ def asked_again(question: Question, reply: Reply, findings: Sequence[str]) -> Qu
     return replace(question, request=replace(question.request, messages=[*question.request.messages, *said]))
 
 
-async def ask_for_turn(
-    ask: calls.Ask, question: Question, retries: int, form: FormKept | None = None
-) -> tuple[Reply, Made]:
+async def ask_for_turn(ask: calls.Ask, question: Question, form: FormKept | None = None) -> tuple[Reply, Made]:
     """One well-formed turn, and what tells later whether it is still what is asked for.
 
-    Raises Refused where `retries` more askings bring none, another ItemError where the call fails.
+    Raises Refused where no asking brings one, another ItemError where the call fails.
     """
     problem = ""
-    for attempt in range(retries + 1):
+    for attempt in range(question.retries + 1):
         asked = question.request.again(attempt)
         reply = await ask(asked)
         problem = format_problem(reply.text, reply.finish_reason)

@@ -121,9 +121,8 @@ def load(
     mode = environment("DUEL_MODE", workspace)
     if mode not in {"", "1", "2"}:
         raise SettingsError("DUEL_MODE must be 1 or 2", where="DUEL_MODE", value=mode)
-    tables = {
-        name: {**(defaults or {}).get(name, {}), **written.get(name, {})} for name in [*(defaults or {}), *written]
-    }
+    usual = defaults or {}
+    tables = {name: {**usual.get(name, {}), **written.get(name, {})} for name in [*usual, *written]}
     for (section, key), value in {("duel", "mode"): int(mode or 0) or None, **(flags or {})}.items():
         if value is not None:
             tables.setdefault(section, {})[key] = value

@@ -49,10 +49,6 @@ class Script:
     leading_comment: bool = False
     error: int = 0  # the line of the first syntax error, from 1
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(command.name for command in self.commands)
-
 
 @cache
 def _parser() -> Parser:

@@ -43,9 +43,8 @@ def keep(workspace: Workspace, name: str, rests_on: str, files: Snapshot, said: 
 def carry(workspace: Workspace, names: Iterable[str], files: Snapshot) -> None:
     """What stood before this stage for `names`, and is left as it is by what the stage saved, stands after it."""
     kept, now = _read(workspace), files.now()
-    standing = [
-        kept[name] for name in names if isinstance(kept.get(name), dict) and kept[name].get("files") == files.before
-    ]
+    known = (one for name in names if isinstance(one := kept.get(name), dict))
+    standing = [one for one in known if one.get("files") == files.before]
     if standing and now != files.before:
         for one in standing:
             one["files"] = now

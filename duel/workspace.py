@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -153,9 +153,7 @@ class Workspace:
         found = [p for p in self._listing(self.root / "prompt") if _PROMPT_FILE.fullmatch(p.stem)]
         return sorted(found, key=lambda path: natural_order(path.stem))
 
-    def prompts(
-        self, damage: list[ItemError], files: Sequence[Path] | None = None
-    ) -> Iterator[tuple[str, int, Prompt]]:
+    def prompts(self, damage: list[ItemError], files: list[Path] | None = None) -> Iterator[tuple[str, int, Prompt]]:
         """Each prompt as (answer stem, position over all files from 0, record), one file in memory at a time.
 
         `files`: only these, and the position is the one among them.

@@ -156,7 +156,7 @@ def check(reply: str, messages: Sequence[Message]) -> ProtocolCheck:
         ok=not broken,
         problems=[BrokenRule(rule=rule, detail=detail, place={"line": where}) for rule, detail, where in broken],
         blocks=len(actions),
-        commands=list(script.names),
+        commands=[command.name for command in script.commands],
         style="submit" if submits else shell.style(script),
         submits=submits,
     )
@@ -205,7 +205,7 @@ def _commands(script: shell.Script, line: int, rules: PromptRules) -> Iterator[B
         yield "syntax", "", line + script.error
     if rules.no_comment and script.leading_comment:
         yield "comment", "", line + 1
-    if rules.no_cd and any(name in {"cd", "pushd"} for name in script.names):
+    if rules.no_cd and any(command.name in {"cd", "pushd"} for command in script.commands):
         yield "cd", "", line
     if rules.one_command and script.statements > 1:
         yield "several-commands", f"{script.statements} commands", line

@@ -13,7 +13,7 @@ import orjson
 
 from duel.calls.ledger import Ledger
 from duel.calls.run_summary import listed
-from duel.errors import EXIT_FINISHED, WorkspaceError, printable
+from duel.errors import EXIT_FINISHED, UserError, printable
 from duel.workspace import Workspace
 
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
@@ -60,11 +60,10 @@ def collect(ledger: Ledger) -> list[dict[str, Any]]:
 
 
 def main(arguments: Namespace) -> int:
-    path = Workspace(arguments.workspace).ledger
-    if not path.exists():
-        where = arguments.workspace.absolute()
-        raise WorkspaceError("no call was made in this workspace", where=where, hint="name it with --workspace")
-    with Ledger(path) as ledger:
+    workspace = Workspace(arguments.workspace)
+    if not workspace.ledger.exists():
+        raise UserError("no call was made in this workspace", where=workspace.root, hint="name it with --workspace")
+    with Ledger(workspace.ledger) as ledger:
         rows = collect(ledger)
     if arguments.json:
         print(orjson.dumps(rows, option=orjson.OPT_INDENT_2).decode())

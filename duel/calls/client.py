@@ -177,7 +177,6 @@ class Client:
             start = await line.enter(retry=call.tries > 0)
         except ModelGone:
             return GONE
-        outcome: Reply | Failure
         try:
             stream = self.route.endpoint.stream
             body = encode(call.request, line.model, call.max_tokens, stream=stream, dialect=line.dialect)

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from duel import command
 from duel.calls import ledger_file
 from duel.calls.ledger_file import COLUMNS, INSERT, ROW, LedgerFile, SpareRoom, cannot_use, is_damage, is_whole, proof
 from duel.calls.request import Reply, Request
+from duel.command import say
 from duel.errors import ItemError
 from duel.workspace import cannot_write, disk_full
 
@@ -52,6 +52,7 @@ _TAKE_OVER = (
     "WHERE NOT EXISTS (SELECT 1 FROM replies AS ours WHERE ours.digest = their.digest AND ours.attempt = their.attempt "
     "AND ours.occurrence = their.occurrence AND ours.generation = their.generation AND ours.at = their.at)"
 )
+_TAKE_GENERATIONS = "INSERT OR IGNORE INTO generations SELECT stage, generation, finished FROM other.generations"
 _TAKE_FAULTS = (
     "INSERT OR REPLACE INTO faults SELECT stage, asked_model, kind || ', ' || ?, calls, tokens_in, tokens_out, cost "
     "FROM other.faults"
@@ -103,9 +104,7 @@ class Ledger:
         self._file.suspect = self._file.suspect or (self._broken is not None and is_damage(self._broken))
         self._file.closed()
         if self.damaged:
-            command.say(
-                f"warning: {self.damaged:,} replies in the ledger are damaged; what they answered is asked anew"
-            )
+            say(f"warning: {self.damaged:,} replies in the ledger are damaged; what they answered is asked anew")
 
     def find(self, request: Request) -> Reply | None:
         """The newest whole reply to this very request, or None. A rejected one is returned with its reason.
@@ -113,7 +112,6 @@ class Ledger:
         Raises ItemError where the disk does not answer: to ask anew would pay twice.
         """
         key = (request.digest, request.attempt, request.occurrence, self.generation)
-        rows: list[tuple[Any, ...]]
         try:
             rows = self._database.execute(_FIND, key).fetchall()
         except sqlite3.Error as error:
@@ -190,9 +188,7 @@ class Ledger:
                 ours.execute("CREATE TEMP TABLE wanted (item TEXT PRIMARY KEY)")
                 ours.executemany("INSERT INTO wanted VALUES (?)", ((item,) for item in items or ()))
                 copied = ours.execute(_TAKE_OVER + chosen + " ORDER BY their.id").rowcount
-                ours.execute(
-                    "INSERT OR IGNORE INTO generations SELECT stage, generation, finished FROM other.generations"
-                )
+                ours.execute(_TAKE_GENERATIONS)
                 if of:
                     ours.execute(_TAKE_FAULTS, (of,))
                 ours.execute("DROP TABLE wanted")

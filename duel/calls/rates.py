@@ -70,17 +70,13 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds that the headers of a refusal ask to wait, a number or an HTTP date; None where they ask for none."""
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
         return milliseconds / 1000
-    value = headers.get("Retry-After")
-    if not value:
-        return None
+    value = headers.get("Retry-After") or ""
+    if (seconds := _number(value)) is not None:
+        return seconds
     try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = parsedate_to_datetime(value).timestamp() - now
-        except (ValueError, TypeError, OverflowError):
-            return seconds_in(value)
-    return max(0.0, seconds) if seconds == seconds and seconds != float("inf") else None
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return seconds_in(value)
 
 
 def _number(value: str | None) -> float | None:

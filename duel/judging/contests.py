@@ -114,8 +114,8 @@ class SecondAnswer:
     async def work(self, ask: Ask) -> None:
         """Ask until the reply is one well-formed turn, then keep it in the answer as a further king."""
         [request], answer = self.requests(), self.answer
-        retries = self.stage.settings.generate.format_retries
-        reply, made = await ask_for_turn(ask, Question(request, request.key), retries)
+        question = Question(request, request.key, self.stage.settings.generate.format_retries)
+        reply, made = await ask_for_turn(ask, question)
         kings = answer.of_side("king")
         before = next((c for c in kings if c.made and is_second(c.made.plan) and not c.chosen), None)
         number = 1 + max((int(c.id.rpartition("-")[2]) for c in kings if c.id[-1].isdigit()), default=1)

@@ -161,10 +161,6 @@ class RaterFigures(Figures):
     self_agreement: float | None = None  # Share of repeats with the same winner
     with_panel: float | None = None  # Share with the panel's winner
 
-    @property
-    def stand_in(self) -> bool:
-        return self.rater.startswith(STAND_IN)
-
 
 class ScoreBucketRow(Figures):
     """Labeled turns whose panel score is in one band, by what people preferred."""

@@ -7,6 +7,7 @@ from typing import Any
 from duel.command import say
 from duel.errors import printable
 from duel.records import People, Verdict
+from duel.records.votes import STAND_IN
 from duel.reporting.run_sections import buckets, execution, groups, made_of, refining, yields
 from duel.reporting.tally import SourceCounts
 from duel.reporting.wording import (
@@ -230,7 +231,7 @@ def _people_corrected(people: People) -> ReportPart:
     if people.lcb_raters is not None:
         rows.insert(2, ("bound for people like them", delta_points(people.lcb_raters), "raters differ"))
     section = ReportPart("People", [Table(MEANING, rows, right=(1,))])
-    if any(row.stand_in for row in people.by_rater):
+    if any(row.rater.startswith(STAND_IN) for row in people.by_rater):
         section.title += " (STAND-IN RATERS)"
         section.notes.append("STAND-IN RATERS: rules voted here, no person did. These figures mean nothing.")
     if people.set_aside:

@@ -5,8 +5,7 @@ The two that write candidates share more: which are missing, and how they are wr
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain, count
@@ -60,12 +59,8 @@ class AskingStage(Stage):
     def open_turns(self) -> Iterator[OpenTurn]:
         raise NotImplementedError
 
-    @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
-        """What must be ready before the first call, and is closed after the last one."""
-        yield
-
     async def driven(self, jobs: Iterable[calls.Job]) -> calls.Summary:
+        """Answer `jobs`, of which there is one at least; a subclass makes ready for them, and clears up behind them."""
         return await drive(jobs, self, role=self.ROLE, total=self.total)
 
     @cached_property
@@ -110,8 +105,7 @@ async def run_async(
         with workspace.lock(kind.LOCK, kind.COMMAND):
             jobs = stage.open_turns()
             if (first := next(jobs, None)) is not None:
-                async with stage.at_work():
-                    summary = await stage.driven(chain([first], jobs))
+                summary = await stage.driven(chain([first], jobs))
             return stage.finish(summary, stage.found)
 
     return await in_rounds(round_of_calls)
@@ -269,6 +263,5 @@ class WritingStage(AskingStage):
         self, ask: calls.Ask, name: str, question: Question, answer: Answer, commit: Commit | None
     ) -> Candidate:
         """One well-formed candidate. Raises Refused where no reply is one, another ItemError where the call fails."""
-        form, retries = self.forms[question.request.model], self.settings.generate.format_retries
-        reply, made = await candidates.ask_for_turn(ask, question, retries, form)
+        reply, made = await candidates.ask_for_turn(ask, question, self.forms[question.request.model])
         return Candidate(id=name, side=self.SIDE, text=reply.text, made=made)

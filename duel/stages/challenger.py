@@ -9,7 +9,7 @@ second blind writer. `[generate] challengers` and `challenger_models` ask for se
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from duel import calls, candidates, fence
@@ -45,12 +45,11 @@ class Challengers(WritingStage):
             questions = numbered.of("challenger", path.stem, answer.messages, commit, mark)
             yield from self.opened(path, answer, answer, questions, commit)
 
-    @contextlib.asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
+    async def driven(self, jobs: Iterable[calls.Job]) -> calls.Summary:
         """Names are counted before the first call, here and in common source code (100,000 pull requests take 88 s)."""
         self.rarity = await self.beside(Rarity.of_workspace, self.workspace)
         await self.beside(background)
-        yield
+        return await super().driven(jobs)
 
     async def write(
         self, ask: calls.Ask, name: str, question: candidates.Question, answer: Answer, commit: Commit | None
@@ -60,14 +59,13 @@ class Challengers(WritingStage):
                 return Audit(text=fingerprint(reply))
             return find_leaks(reply, answer.messages, commit, self.rarity, leak_max=self.settings.audit.leak_max)
 
-        retries, form = self.settings.generate.format_retries, self.forms[question.request.model]
-        reply, made = await candidates.ask_for_turn(ask, question, retries, form)
+        reply, made = await candidates.ask_for_turn(ask, question, self.forms[question.request.model])
         audit = await self.beside(audit_of, reply.text)
         if audit.leaking:
             ask.reject(reply, "leak")
             with contextlib.suppress(candidates.Refused):
                 asked = candidates.asked_again(question, reply, [sentence(leak) for leak in audit.leaks])
-                second, second_made = await candidates.ask_for_turn(ask, asked, retries)
+                second, second_made = await candidates.ask_for_turn(ask, asked)
                 found = await self.beside(audit_of, second.text)
                 if found.leak_score < audit.leak_score:
                     second_made.plan, found.reworded = made.plan, True

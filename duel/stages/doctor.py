@@ -4,7 +4,6 @@ reads   chain.toml, .env; asks the endpoint for its models and the Hub for its s
 writes  nothing; exits with 2 where something is missing that a run needs
 """
 
-import difflib
 import platform
 import shutil
 import sys
@@ -19,7 +18,7 @@ from duel import __version__, calls
 from duel.bookkeeping import Result
 from duel.calls import failures, transport, wire
 from duel.environment import environment, hub_is_off, hub_token
-from duel.errors import EXIT_FINISHED, EXIT_USER, DuelError, EndpointError
+from duel.errors import EXIT_FINISHED, EXIT_USER, DuelError
 from duel.execution.backends import open_executor
 from duel.records import RULE
 from duel.settings import Settings
@@ -57,7 +56,7 @@ def findings(workspace: Workspace, settings: Settings, offline: bool) -> Iterato
             for model, found in check(workspace, settings, ask_models=True).items():
                 yield DoctorFinding(f"model {model}", True, found)
         except DuelError as error:
-            told = str(error).replace("\n\n", "; ").removesuffix(f"; hint: {ASK_DOCTOR}")
+            told = str(error).replace("\n\n", "; ").removesuffix(f"; {ASK_DOCTOR}")
             yield DoctorFinding("endpoint", False, told)
         yield hub(workspace)
     try:
@@ -119,10 +118,9 @@ async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = 
                 if isinstance(outcome, failures.Failure) and (
                     outcome.unsent or outcome.no_model or outcome.status in REFUSALS
                 ):
-                    near = difflib.get_close_matches(model, listed, n=3, cutoff=0.4) or sorted(listed)[:5]
-                    hint = f"the endpoint lists, for example, {', '.join(near)}" if near else ASK_DOCTOR
-                    value = f"{model}: {outcome.told}"
-                    raise EndpointError("a model does not answer", where=provider.name, value=value, hint=hint)
+                    error = failures.down_error(outcome, provider, model, listed)
+                    error.hint += f"; {ASK_DOCTOR}"
+                    raise error
                 found[model] = "answers"
     return found
 

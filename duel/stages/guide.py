@@ -12,8 +12,7 @@ Held-out tasks measure: the agent also acts alone on them, and no row is made of
 import asyncio
 import hashlib
 from argparse import Namespace
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import chain
@@ -60,9 +59,8 @@ class Guiding(asking.AskingStage):
         series = hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
         return {"agent_model": settings.agent_model, "overseer_model": settings.overseer_model, "series": series}
 
-    @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
-        """Open what runs commands and tests. Raises UserError that says how to get them."""
+    async def driven(self, jobs: Iterable[calls.Job]) -> calls.Summary:
+        """With what runs commands and tests. Raises UserError that says how to get them."""
         settings, workspace = self.settings, self.workspace
         hint = '`backend = "bubblewrap"` on Linux (`apt-get install bubblewrap`), or "docker"; `--backend` for once'
         backends.needs_backend(settings, "commands", hint)
@@ -73,7 +71,7 @@ class Guiding(asking.AskingStage):
         self.commands = asyncio.Semaphore(backends.workers(settings))
         say(f"round {self.round}: {settings.agent_model} in {self.executor.describe()} …")
         try:
-            yield
+            return await super().driven(jobs)
         finally:
             await (self.verifier or self.executor).close()
 

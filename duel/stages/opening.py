@@ -11,9 +11,10 @@ from contextlib import suppress
 from functools import partial
 from inspect import Parameter, signature
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from duel import chat_tokens, command, wordlists
+from duel import command, wordlists
 from duel.errors import SettingsError, UserError, printable
 
 if TYPE_CHECKING:
@@ -40,19 +41,6 @@ TYPES: dict[str, Callable[[str], Any]] = {
 }  # fmt: skip
 
 
-def names(kind: str) -> list[str]:
-    """The names of parts that may come from outside, or from another table."""
-    if kind == "export formats":
-        from duel.exports import formats
-
-        return list(formats.FORMATS)
-    if kind == "session formats":
-        from duel.sources.sessions import session_formats
-
-        return list(session_formats.formats())
-    return ["all", "none", *chat_tokens.FAMILIES]
-
-
 # The options by command, in the order in which `duel --help` tells of them, and those of `group`.
 table = partial(wordlists.toml, __package__, "options")
 
@@ -64,7 +52,8 @@ def add_options(name: str, parser: ArgumentParser) -> None:
         row = {"action": "store_true", "help": told} if isinstance(told, str) else dict(told)
         row |= {"type": TYPES[row["type"]]} if "type" in row else {}
         if "names" in row:
-            known = names(row.pop("names"))
+            found = resolve_name(row.pop("names"))
+            known = list(found() if callable(found) else found)
             row["help"] = row["help"].format(names=", ".join(known))
             row |= {"choices": known} if row.pop("only", False) else {}
         parser.add_argument(option, **row)

@@ -14,8 +14,7 @@ A rewrite that leaks, or leaks more than before, is never judged.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -48,11 +47,10 @@ class Rewriting(AskingStage):
     form: candidates.FormKept = field(default_factory=candidates.FormKept)
     found: list[Path] = field(default_factory=list)  # answers with a new rewrite of a turn that was executed
 
-    @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
+    async def driven(self, jobs: Iterable[calls.Job]) -> calls.Summary:
         benchmarks = await self.beside(Benchmarks.load, self.settings, self.workspace, self.offline)
         self.examiner = await self.beside(Examiner.of, self.workspace, self.settings, "challenger", benchmarks)
-        yield
+        return await super().driven(jobs)
 
     @cached_property
     def panels(self) -> rewrites.RefiningPanels:
@@ -131,15 +129,14 @@ class Rewriting(AskingStage):
             return rewrite.again(0, occurrence=number)
 
         mark = fence.nonce(self.secret, f"refine {item}")
-        return Question(request(mark), request(candidates.NO_MARK).key)
+        return Question(request(mark), request(candidates.NO_MARK).key, settings.generate.format_retries)
 
     async def rewrite(
         self, path: Path, answer: Answer, parent: Candidate, refine: Refinement, question: Question, ask: calls.Ask
     ) -> bool:
         """Ask until the reply is one well-formed turn, audit it, and keep it as a further candidate."""
         try:
-            retries = self.settings.generate.format_retries
-            reply, made = await candidates.ask_for_turn(ask, question, retries, self.form)
+            reply, made = await candidates.ask_for_turn(ask, question, self.form)
         except candidates.Refused as problem:
             self.drop(path.stem, answer.instance_id, f"refine-format: {problem.reason}")
             return False

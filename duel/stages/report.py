@@ -18,6 +18,12 @@ from duel.bookkeeping import Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, UserError, printable
 from duel.file_sums import Snapshot
+from duel.placement import Representatives
+from duel.refining import rewrites
+from duel.reporting import charts, markdown, report_sections
+from duel.reporting.page import Page
+from duel.reporting.portions import Shelves, best_first, portions
+from duel.reporting.tally import Tally, last_reply
 from duel.settings import Settings
 from duel.workspace import BUCKETS, Workspace
 
@@ -46,19 +52,10 @@ def _rests_on(workspace: Workspace, settings: Settings) -> str:
     pages = sorted((path.name, found.st_size, found.st_mtime_ns) for path in shown for found in [path.stat()])
     told = [path.read_bytes() for path in [workspace.duel, *sorted(workspace.report.glob("*.json"))] if path.exists()]
     dropped = [row for row in workspace.dropped() if row.get("stage") != "report"]
-    from duel.reporting.tally import last_reply
-
     return standing.ground(settings, pages, told, dropped, last_reply(workspace))
 
 
 def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
-    from duel.placement import Representatives
-    from duel.refining import rewrites
-    from duel.reporting import charts, markdown, report_sections
-    from duel.reporting.page import Page
-    from duel.reporting.portions import Shelves, best_first, portions
-    from duel.reporting.tally import Tally
-
     duel = workspace.verdict()
     scored = best_first(workspace)
     if not scored:

@@ -38,7 +38,7 @@ def test_init_leaves_what_is_there(script: Script, tmp_path: Path) -> None:
     ("options", "flags", "said"),
     [
         ({"models": ["some/writer-2", "some/judge-a"]}, [], "some/writer-2"),
-        ({"expected_key": "another"}, ["--check-models"], "a model does not answer"),
+        ({"expected_key": "another"}, ["--check-models"], "is the key in .env the right one for this endpoint?"),
     ],
 )
 def test_run_checks_the_endpoint_before_the_first_download(
@@ -103,7 +103,7 @@ def test_the_doctor_says_what_works_and_what_is_missing(script: Script, tmp_path
     assert "model some/judge-a" in done.out and "answers" in done.out
     closed = {"CHUTES_BASE_URL": "http://127.0.0.1:9/v1", "CHUTES_API_KEY": "k"}
     told = script("doctor", "--workspace", tmp_path, code=2, **closed).out
-    assert "a model does not answer" in told and "duel doctor" not in told
+    assert "is answered" in told and "is the network there?" in told and "duel doctor" not in told
 
 
 def test_the_doctor_asks_for_no_key_where_the_stand_in_answers(script: Script, tmp_path: Path) -> None:
