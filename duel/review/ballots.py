@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import orjson
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from duel.errors import ItemError
@@ -264,8 +265,6 @@ def _append(workspace: Workspace, name: str, made: Callable[[bytes], Sequence[Re
 
     A line that a power cut left half is ended first, so that it spoils no other.
     """
-    from filelock import FileLock
-
     path = workspace.review / name
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
