@@ -22,7 +22,7 @@ from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, printable
 from duel.judging import rubric
 from duel.placement import obstacle
-from duel.records import Answer, Score
+from duel.records import Score
 from duel.records.votes import RATER_NAME, STAND_IN, People
 from duel.reporting import wording
 from duel.review import ballots, review_server
@@ -125,10 +125,9 @@ def drawn_for(
 
 def with_texts(workspace: Workspace, settings: Settings, chosen: Sequence[ballots.Showing]) -> list[ballots.Ballot]:
     """The showings with their texts; a turn that is gone, or cannot be read, is said to be so."""
-    folders, secret, damage = workspace.answer_folders(), workspace.secret(), list[ItemError]()
-    places = [workspace.find_answer(item, folders) for item in dict.fromkeys(showing.item for showing in chosen)]
-    read = workspace.read_all([path for path in places if path], Answer, damage)
-    answers = {path.stem: answer for path, answer in read}
+    secret, damage = workspace.secret(), list[ItemError]()
+    stems = dict.fromkeys(showing.item for showing in chosen)
+    answers = {path.stem: answer for path, answer in workspace.answers_of(stems, damage)}
     for error in damage:
         say(f"damaged and left out: {error}")
     return [ballots.Ballot(one, answers[one.item], settings, secret) for one in chosen if one.item in answers]
