@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -201,6 +201,12 @@ class Workspace:
         """The file of the answer `stem`, wherever it lies. Pass `answer_folders()` when asking often."""
         inside = self.answer_folders() if folders is None else folders
         return next((path for folder in inside if (path := folder / f"{stem}.json").exists()), None)
+
+    def answers_of(self, stems: Iterable[str], damage: list[ItemError]) -> Iterator[tuple[Path, Answer]]:
+        """The answers of these stems that are there, each wherever it lies."""
+        folders = self.answer_folders()
+        places = (self.find_answer(stem, folders) for stem in stems)
+        yield from self.read_all([path for path in places if path], Answer, damage)
 
     def answer_paths(self) -> list[Path]:
         """Every answer file in natural order of its stem; a stem that lies in two folders counts once."""

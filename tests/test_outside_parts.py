@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 import shutil
 import sys
@@ -12,10 +13,12 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 
+from duel.bookkeeping import Stage
 from duel.offline import SAMPLE
-from duel.records import DIMENSIONS
+from duel.records import DIMENSIONS, Answer
 from duel.registry import Registry
 from duel.review import ballots
+from duel.settings import Settings
 from duel.workspace import Workspace
 from tests.conftest import Finished, ended, forked, run_command
 from tests.offline import watched
@@ -200,12 +203,21 @@ def test_a_dimension_cannot_be_called_like_a_field_of_a_vote(name: str, monkeypa
         dimensions.countable([*DIMENSIONS, name])
 
 
-def test_a_judge_from_outside_that_breaks_costs_its_votes_and_not_the_run() -> None:
-    from duel.judging.panel import attempt
+def test_a_judge_from_outside_that_breaks_costs_its_votes_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from duel.judging import panel
     from duel.judging.rubric import JudgedPair
 
-    vote = attempt("rule:broken", lambda history, first, second: 7, JudgedPair("one", [], "a", "b"), "king_first")
-    assert (vote.parsed, vote.error.split(":")[0]) == (False, "rule-failed")
+    known = Registry[panel.PairJudge]("judge")
+    known.add("broken", lambda history, first, second: 7)
+    monkeypatch.setattr(panel, "JUDGES", known)
+    settings = Settings().with_keys(judge={"models": ["rule:broken"], "thinking_models": []})
+    judges = panel.Panel(Stage("judge", Workspace(tmp_path), settings))
+    answer = Answer(instance_id="o__r-1", king="a", challenger="b", messages=[{"role": "user", "content": "go"}])
+    pair = JudgedPair("one", answer.messages, "a", "b")
+    score = asyncio.run(panel.OpenPair(judges, pair, answer, None).score(None))
+    assert [(vote.parsed, vote.error.split(":")[0]) for vote in score.votes] == [(False, "rule-failed")] * 2
 
 
 def test_a_kind_of_reply_from_outside_is_known_by_its_rows(toys: str, monkeypatch: pytest.MonkeyPatch) -> None:

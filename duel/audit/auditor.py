@@ -14,11 +14,15 @@ from duel.audit.leaks import BASE
 from duel.audit.pull_facts import PROSE_WORD, plain
 from duel.audit.rarity import commonness
 from duel.audit.turn_indexes import ReplyIndex
+from duel.calls.request import Request
 from duel.errors import ItemError
-from duel.history import fit
+from duel.history import estimate_tokens, fit
 from duel.records import Answer, Audit, Commit, Leak, Message
 from duel.settings import Settings
 
+STAGE = "auditor"
+MAX_TOKENS = 4096  # budget of one reply: a turn makes few claims, but a model that thinks first needs room for it
+SLACK_TOKENS = 256  # fence lines and role markers around what is counted
 SHARE = 0.2  # share of the turns bound for `final/` that the auditor is shown
 LEAST_QUOTE = 8  # characters that a quote must have; fewer stand in every conversation
 _CONCLUDES = re.compile(
@@ -55,12 +59,16 @@ def chosen(turns: Sequence[tuple[str, float, bool]], share: float = SHARE) -> li
     return [name for name, _, _ in order[: math.ceil(share * len(turns))]]
 
 
-def question(answer: Answer, commit: Commit, mark: str, room: int) -> list[Message]:
-    history = "\n\n".join(f"[{message.role}]\n{message.content}" for message in fit(answer.messages, room))
+def question(settings: Settings, item: str, answer: Answer, commit: Commit, mark: str) -> Request:
+    """The question about one turn. The history's oldest turns give way where the model's window is too small."""
+    fixed = estimate_tokens(prompts.load("auditor").text + answer.challenger) + pull.tokens(commit) + SLACK_TOKENS
+    shown = fit(answer.messages, settings.generate.max_model_len - MAX_TOKENS - fixed)
+    history = "\n\n".join(f"[{message.role}]\n{message.content}" for message in shown)
     texts = {"CONVERSATION": history, "PULL REQUEST": pull.render(commit), "TURN": answer.challenger}
     fenced = [fence.fence(label, chat_tokens.broken(text), mark) for label, text in texts.items()]
     fields = dict(zip(("conversation", "pull", "turn"), fenced, strict=True))
-    return [Message(role="user", content=prompts.load("auditor").render(mark=mark, **fields))]
+    asked = [{"role": "user", "content": prompts.load("auditor").render(mark=mark, **fields)}]
+    return Request(STAGE, item, settings.audit.auditor, asked, MAX_TOKENS)
 
 
 def claims(reply: str) -> list[tuple[str, str]]:

@@ -145,7 +145,7 @@ def _read(path: Path, rests_on: str) -> Rarity | None:
     return None
 
 
-_BACKGROUND: list[Counter[str]] = []
+BACKGROUND: Counter[str] = Counter()  # read once a process, or handed on by the one that started it
 # What is no part of an ASCII word becomes a space, a capital its small letter.
 _APART = {n: chr(n).lower() if chr(n).isalnum() or chr(n) == "_" else " " for n in range(128)}
 
@@ -155,9 +155,9 @@ def background() -> Counter[str]:
 
     Pygments' lexers hold the built-in names of 500 languages. Reading all takes 0.3 s, once a process.
     """
-    if not _BACKGROUND:
-        take_background(Counter(chain.from_iterable(words(file.read_bytes()) for file in _modules())))
-    return _BACKGROUND[0]
+    if not BACKGROUND:
+        BACKGROUND.update(chain.from_iterable(words(file.read_bytes()) for file in _modules()))
+    return BACKGROUND
 
 
 def _modules() -> Iterator[Path]:
@@ -174,10 +174,6 @@ def words(source: bytes) -> set[str]:
     if not source.isascii():
         return set(WORD.findall(source.decode("utf-8", "replace").casefold()))
     return {word.lstrip(string.digits) for word in set(source.decode().translate(_APART).split())} - {""}
-
-
-def take_background(counts: Counter[str]) -> None:
-    _BACKGROUND[:] = [counts]
 
 
 def commonness(word: str) -> int:

@@ -23,7 +23,7 @@ from duel.audit.duplicates import Hashed, hashed_words, similar_groups
 from duel.audit.leaks import find_leaks
 from duel.audit.licenses import refused
 from duel.audit.protocol import check
-from duel.audit.rarity import Rarity, background, take_background
+from duel.audit.rarity import BACKGROUND, Rarity, background
 from duel.audit.secrets import scrub
 from duel.errors import ItemError, printable
 from duel.processes import spread
@@ -56,6 +56,8 @@ class AuditTally:
     contaminated: set[str] = field(default_factory=set)
     dropped: list[Mapping[str, Any]] = field(default_factory=list)  # rows for `report/dropped.jsonl`
     damage: dict[str, ItemError] = field(default_factory=dict)  # by stem: what kept an answer from being audited
+    turns: list[AuditedTurn] = field(default_factory=list)
+    saved: Counter[str] = field(default_factory=Counter)  # by the process that counted
 
     def take(self, stem: str, instance_id: str, found: Audit, settings: Settings, has_commit: bool) -> None:
         turn = {"file": stem, "instance_id": instance_id}
@@ -88,7 +90,7 @@ class AuditTally:
         self.counts += other.counts
         self.contaminated |= other.contaminated
         self.damage |= other.damage
-        for name in ("leaking", "reworded", "dropped"):
+        for name in ("leaking", "reworded", "dropped", "turns"):
             getattr(self, name).extend(getattr(other, name))
 
     def kinds(self, what: str) -> dict[str, int]:
@@ -147,7 +149,7 @@ class Examiner:
         group = (answer.audit("challenger") or Audit()).duplicates_of
         return self.audit(answer.with_challenger(rewrite)).model_copy(update={"duplicates_of": group})
 
-    def audit_file(self, path: Path, tally: AuditTally) -> Iterator[AuditedTurn]:
+    def audit_file(self, path: Path, tally: AuditTally) -> None:
         """Audit one answer in place, unless its side has no reply yet, or it cannot be read."""
         try:
             answer = self.workspace.read(path, Answer)
@@ -167,7 +169,7 @@ class Examiner:
                 answer.put(rewrite)
             self.workspace.save(path, answer)
         self.count(tally, path, answer)
-        yield path, hashed_words(reply), found.duplicates_of
+        tally.turns.append((path, hashed_words(reply), found.duplicates_of))
 
     def count(self, tally: AuditTally, path: Path, answer: Answer) -> None:
         if found := answer.audit(self.side):
@@ -187,11 +189,10 @@ class Examiner:
 def audit_answers(examiner: Examiner) -> tuple[AuditTally, dict[str, str]]:
     """Audit every answer in place, unless it stands; what was found, and {stem: that of the turn it duplicates}."""
     tally = AuditTally()
-    turns: list[AuditedTurn] = []
-    for found, told, saved in _each_chunk(examiner):
-        examiner.workspace.saves.take(saved)
+    for told in _each_chunk(examiner):
+        examiner.workspace.saves.take(told.saved)
         tally.add(told)
-        turns += found
+    turns = tally.turns
     groups = similar_groups([words for _, words, _ in turns], examiner.settings.audit.near_duplicate)
     duplicates = {turns[i][0].stem: turns[first][0].stem for i, first in sorted(groups.items())}
     for path, _, before in turns:
@@ -204,11 +205,7 @@ def audit_answers(examiner: Examiner) -> tuple[AuditTally, dict[str, str]]:
     return tally, duplicates
 
 
-# The turns of some answers, what was found in them, and what was saved.
-_Chunk: TypeAlias = tuple[list[AuditedTurn], AuditTally, Counter[str]]
-
-
-def _each_chunk(examiner: Examiner) -> Iterator[_Chunk]:
+def _each_chunk(examiner: Examiner) -> Iterator[AuditTally]:
     paths = examiner.workspace.answer_paths()
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     processes = min(len(chunks), os.cpu_count() or 1)
@@ -218,14 +215,16 @@ def _each_chunk(examiner: Examiner) -> Iterator[_Chunk]:
 
 
 def _examiner_apart(examiner: Examiner, known: Counter[str]) -> Examiner:
-    take_background(known)
+    BACKGROUND.update(known)
     return examiner
 
 
-def _audit_chunk(examiner: Examiner, paths: list[Path]) -> _Chunk:
+def _audit_chunk(examiner: Examiner, paths: list[Path]) -> AuditTally:
     tally = AuditTally()
-    with examiner.workspace.saves.apart() as saved:
-        return [turn for path in paths for turn in examiner.audit_file(path, tally)], tally, saved
+    with examiner.workspace.saves.apart() as tally.saved:
+        for path in paths:
+            examiner.audit_file(path, tally)
+    return tally
 
 
 def summary(

@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist, mean
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from duel.errors import ItemError, UserError
 from duel.guiding.supervised_loop import actions_of, said, touched
+from duel.judging.statistics import Clusters, student_quantile
 from duel.records import Guided, GuidedRun
 from duel.registry import OFFLINE
 from duel.reporting import markdown, wording
@@ -21,9 +22,6 @@ from duel.reporting.charts import WIDTH, Drawing, scale
 from duel.reporting.wording import ReportPart, Table, code
 from duel.sources.mining.mined import RowWriter
 from duel.workspace import Workspace
-
-if TYPE_CHECKING:
-    from duel.judging.statistics import Clusters
 
 Rounds = Mapping[int, Mapping[str, GuidedRun]]  # the runs of each round by task
 LEVEL = 0.95
@@ -67,8 +65,6 @@ class InterventionRates:
     """The figures of one round over its tasks, of which there is at least one."""
 
     def __init__(self, runs: Sequence[GuidedRun]) -> None:
-        from duel.judging.statistics import student_quantile
-
         def known(answers: list[bool | None]) -> tuple[int, int]:
             told = [answer for answer in answers if answer is not None]
             return sum(told), len(told)
@@ -94,25 +90,17 @@ class InterventionRates:
         self.solo_resolved = known([run.solo_resolved for run in alone])
 
 
-def clusters_of(runs: Sequence[GuidedRun]) -> "Clusters":
+def clusters_of(runs: Sequence[GuidedRun]) -> Clusters:
     """One cluster a task: its touched actions, and how many actions it has."""
-    import numpy as np
-
-    from duel.judging.statistics import Clusters
-
-    marks = [touched(run.steps) for run in runs]
-    return Clusters(np.array([[float(sum(one))] for one in marks]), np.array([float(len(one)) for one in marks]))
+    marks = [(task, mark) for task, run in enumerate(runs) for mark in touched(run.steps)]
+    return Clusters.of([mark for _, mark in marks], [task for task, _ in marks])
 
 
 def fall(before: Sequence[GuidedRun], after: Sequence[GuidedRun]) -> tuple[float, float]:
     """(by how much the rate fell, its one-sided 95 % lower bound) over two or more tasks, the same in both."""
-    import numpy as np
-
-    from duel.judging.statistics import student_quantile
-
     both, count = (clusters_of(before), clusters_of(after)), len(before)
     first, second = ((one.sums[:, 0] - one.means()[0] * one.sizes) / one.sizes.sum() for one in both)
-    error = math.sqrt(count / (count - 1) * float(np.square(first - second).sum()))
+    error = math.sqrt(count / (count - 1) * float(((first - second) ** 2).sum()))
     fell = float(both[0].means()[0] - both[1].means()[0])
     return fell, fell - student_quantile(LEVEL, count - 1) * error
 

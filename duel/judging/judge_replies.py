@@ -87,11 +87,7 @@ class Choices(NamedTuple):
         return {name: 0.5 if c == 0 else float(c == challenger) for name, c in self.choices.items()}
 
 
-class _Asked(NamedTuple):
-    """The dimensions that were asked, and how judges spell them."""
-
-    names: Sequence[str]
-    spelled: Mapping[str, str]
+_Asked = Mapping[str, str]  # the dimensions that were asked, by all their spellings
 
 
 class _Found:
@@ -99,11 +95,11 @@ class _Found:
 
     def __init__(self, start: int, end: int, members: Mapping[str, Any], asked: _Asked, whole: bool = True) -> None:
         self.start, self.end, self.members, self.whole = start, end, members, whole
-        told = ((asked.spelled.get(_plain(key)), value) for key, value in members.items())
+        told = ((asked.get(_plain(key)), value) for key, value in members.items())
         # What it says of each dimension: (the value, the choice that it is or None).
         self.said = [(name, value, _choice(value)) for name, value in told if name]
         self.named = {name: choice for name, _, choice in self.said}  # its last word where it names one twice
-        self.missing = [name for name in asked.names if name not in self.named]
+        self.missing = [name for name in dict.fromkeys(asked.values()) if name not in self.named]
 
 
 def _members(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
@@ -127,7 +123,7 @@ def parse(content: str, dimensions: Sequence[str] = DIMENSIONS) -> Choices:
         raise Unparsed("empty", "the judge wrote nothing")
     ends = [match.end() for match in _REASONING_END.finditer(content)]
     unclosed = not ends and _REASONING_START.match(content) is not None
-    asked = _Asked(dimensions, _DIMENSION_OF | {name: name for name in dimensions[len(DIMENSIONS) :]})
+    asked = _DIMENSION_OF | {name: name for name in dimensions[len(DIMENSIONS) :]}
     problem, objects = Unparsed("no-json", "no JSON object"), _objects(content, asked)
     for found in objects:
         if not found.missing:
@@ -191,11 +187,11 @@ def _choices_side_by_side(piece: str, start: int, asked: _Asked) -> _Found | Non
     Which of several runs of choices is meant nobody can say, unless the first stands where the object begins.
     """
     runs: list[list[re.Match[str]]] = []
-    for match in (one for one in _MEMBER.finditer(piece) if _plain(one[1]) in asked.spelled):
+    for match in (one for one in _MEMBER.finditer(piece) if _plain(one[1]) in asked):
         if not runs or not _BETWEEN.fullmatch(piece, runs[-1][-1].end(), match.start()):
             runs.append([])
         runs[-1].append(match)
-    for run in (run for run in runs if len(run) >= len(asked.names)):
+    for run in (run for run in runs if len(run) >= len({*asked.values()})):
         before, end = piece[: run[0].start()], run[-1].end()
         bare = _BARE_BEFORE.match(before)
         behind = _REASON_AFTER.match(piece, _BETWEEN.match(piece, end).end())  # type: ignore[union-attr]

@@ -18,8 +18,11 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from duel import shell, turn
 from duel.errors import SourceError
+from duel.judging.statistics import effective_votes, mean_correlation, pair_correlations
 from duel.records import Answer, Message, Observed
 from duel.records.record import plain
 
@@ -248,10 +251,6 @@ def panel_figures(pairs: Sequence[KnownPair], said: Said) -> list[dict[str, Any]
 
     On pairs with a better side that all judges parsed. The errors of a judge are 1 less its mean vote.
     """
-    import numpy as np
-
-    from duel.judging.statistics import effective_votes, mean_correlation, pair_correlations
-
     judges, means = list(dict.fromkeys(judge for judge, _ in said)), []
     for pair in pairs:
         votes = [said.get((judge, pair.id), ()) for judge in judges]

@@ -212,7 +212,10 @@ class OpenPair:
         (judge, order), dimensions = key, self.panel.settings.judge.dimensions
         vote = before or Vote(judge=judge, order=order)
         if judge in self.panel.rules:
-            vote = attempt(judge, self.panel.rules[judge], self.pair, order, dimensions)
+            try:
+                vote = cast_vote(judge, self.panel.rules[judge], self.pair, order, dimensions)
+            except Exception as error:  # whatever a function raises: one bad rule ends no run
+                vote = Vote(judge=judge, order=order, error=f"rule-failed: {type(error).__name__}: {error}"[:300])
         else:
             for number in range(vote.asked, vote.asked + 1 + self.panel.settings.duel.rescore_passes):
                 try:
@@ -251,16 +254,6 @@ def cast_vote(
     if choices.keys() != set(dimensions) or not set(choices.values()) <= {0, 1, 2}:
         raise ValueError(f"the judge {name} must give 0, 1 or 2, or one of them for each of {', '.join(dimensions)}")
     return Vote(judge=name, order=order, asked=1, **judge_replies.Choices(choices).for_challenger(order))
-
-
-def attempt(
-    name: str, judge: PairJudge, pair: JudgedPair, order: Order, dimensions: Sequence[str] = DIMENSIONS
-) -> Vote:
-    """As `cast_vote`; whatever the function raises is the vote's error, so that one bad rule ends no run."""
-    try:
-        return cast_vote(name, judge, pair, order, dimensions)
-    except Exception as error:
-        return Vote(judge=name, order=order, error=f"rule-failed: {type(error).__name__}: {error}"[:300])
 
 
 def judge(

@@ -128,9 +128,8 @@ def left_out(panel: Panel, counted: Collection[str]) -> Counter[str]:
 
 def beside(panel: Panel) -> list[Score]:
     """The scores of a further contest that stand under the present settings, settled."""
-    workspace, folders = panel.workspace, panel.workspace.answer_folders()
-    paths = (workspace.find_answer(path.stem, folders) for path in panel.contest.paths(workspace))
-    for _ in panel.open_turns(workspace.read_all([path for path in paths if path], Answer, [])):
+    stems = (path.stem for path in panel.contest.paths(panel.workspace))
+    for _ in panel.open_turns(panel.workspace.answers_of(stems, [])):
         pass
     standing = [score for path, score in panel.scores() if not panel.unlike(score, path.stem)]
     return [settle(score, panel.settings) for score in standing]

@@ -287,9 +287,8 @@ def estimate(values: Iterable[tuple[str, float]]) -> dict[str, Any]:
 def looks_of_rounds(workspace: Workspace, settings: Settings) -> list[dict[str, Any]]:
     """What the history of looks keeps of each round: a rewrite is a further challenger, and its judging a look."""
     panels, found = RefiningPanels(Stage("refine", workspace, settings)), list[Refined]()
-    folders = workspace.answer_folders()
-    paths = (workspace.find_answer(score.stem, folders) for score in workspace.score_paths(contest("king", 1).name))
-    for path, answer in workspace.read_all([path for path in paths if path], Answer, []):
+    stems = (path.stem for path in workspace.score_paths(contest("king", 1).name))
+    for path, answer in workspace.answers_of(stems, []):
         found += ((answer.instance_id, trial) for trial in panels.trials(path, answer))
     rows = []
     for row in (row for row in summary(found, settings) if row["helped"] is not None):

@@ -183,9 +183,9 @@ def cut(text: str, limit: int) -> Text:
     return [text[:start], len(text) - start - end, text[len(text) - end :]]
 
 
-def packed(value: Any) -> bytes:
+def packed(value: Any, level: int = LEVEL) -> bytes:
     """`value` as JSON, deflated, in base64: letters, digits, `+`, `/` and `=` only."""
-    return base64.b64encode(zlib.compress(orjson.dumps(value), LEVEL))
+    return base64.b64encode(zlib.compress(orjson.dumps(value), level))
 
 
 def searched(judged: Judged) -> str:

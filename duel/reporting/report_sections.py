@@ -206,11 +206,14 @@ def people_sections(people: People) -> list[ReportPart]:
     corrected.notes.append(f"Labels that show a lead with a chance of 80 %, by score points: {leads}.")
     compared = {"judge": people.by_judge, "dimension": people.by_metric, "bucket by score": people.by_bucket}
     tables = [Table.of("against", rows, name) for name, rows in compared.items()]
+    alphas = [(name, plain(alpha)) for name, alpha in people.agreement.items()]
+    measured = any(alpha is not None for alpha in people.agreement.values())
+    agreement = Table(("people among themselves", "Krippendorff's alpha"), alphas * measured, right=(1,))
     kinder = "Kinder: the panel's margin less people's, with its 95 % interval; over all judged turns."
     found = [
         corrected,
         ReportPart("People and the panel", [*tables, Table.of("confusion", people.confusion)], [kinder]),
-        _raters(people),
+        ReportPart("Raters", [Table.of("raters", people.by_rater), agreement]),
         _people_threshold(people),
         ReportPart("Where people and panel differ most", [Table.of("differences", people.differ)]),
     ]
@@ -239,13 +242,6 @@ def _people_corrected(people: People) -> ReportPart:
         told = [f"{number:,} {why.get(reason, reason)}" for reason, number in people.set_aside.items()]
         section.notes.append(f"Votes that do not count: {', '.join(told)}.")
     return section
-
-
-def _raters(people: People) -> ReportPart:
-    alphas = [(name, plain(alpha)) for name, alpha in people.agreement.items()]
-    measured = any(alpha is not None for alpha in people.agreement.values())
-    agreement = Table(("people among themselves", "Krippendorff's alpha"), alphas * measured, right=(1,))
-    return ReportPart("Raters", [Table.of("raters", people.by_rater), agreement])
 
 
 def _people_threshold(people: People) -> ReportPart:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import orjson
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from duel.errors import ItemError
@@ -200,38 +201,36 @@ class Taken:
     acknowledged: list[str] = field(default_factory=list)  # `id at` of each vote that is on disk
 
 
-class BallotBox:
-    """The one way for a page's votes to get into `review/votes.jsonl`. `shown` are those whose votes may come in."""
+def take_votes(workspace: Workspace, shown: Iterable[Ballot], rows: Iterable[object]) -> Taken:
+    """The one way for a page's votes to get into `review/votes.jsonl`; `shown` are those whose votes may come in.
 
-    def __init__(self, workspace: Workspace, shown: Iterable[Ballot]) -> None:
-        self.workspace, self.ballots = workspace, {ballot.id: ballot for ballot in shown}
+    Each row is checked, and what is new appended in one synced write. Raises WorkspaceError where that fails.
+    """
+    ballots = {ballot.id: ballot for ballot in shown}
+    taken, votes = Taken(), dict[tuple[str, str], PersonVote]()
+    for number, row in enumerate(rows, start=1):
+        try:
+            cast = Cast.parse(row)
+            ballot = ballots.get(cast.id)
+            if ballot is None or ballot.showing.rater != cast.rater:
+                raise ItemError("unknown", "this workspace has drawn no such turn for this person")
+            if ballot.pair_id != cast.pair:
+                raise ItemError("texts-changed", "the texts have changed since", where=ballot.showing.item)
+            vote = ballot.vote(cast)
+            taken.there_before += (vote.key, vote.at) in votes
+            votes.setdefault((vote.key, vote.at), vote)
+            taken.acknowledged.append(f"{cast.id} {cast.at}")
+        except ItemError as error:
+            taken.set_aside.append((str(error.where or f"vote {number}"), error.what))
 
-    def take(self, rows: Iterable[object]) -> Taken:
-        """Check each row and append what is new in one synced write. Raises WorkspaceError where that fails."""
+    def unknown(lines: bytes) -> list[PersonVote]:
+        known = {(vote.key, vote.at) for vote in _rows(lines, PersonVote, [])}
+        return [vote for key, vote in votes.items() if key not in known]
 
-        def unknown(lines: bytes) -> list[PersonVote]:
-            known = {(vote.key, vote.at) for vote in _rows(lines, PersonVote, [])}
-            return [vote for key, vote in votes.items() if key not in known]
-
-        taken, votes = Taken(), dict[tuple[str, str], PersonVote]()
-        for number, row in enumerate(rows, start=1):
-            try:
-                cast = Cast.parse(row)
-                ballot = self.ballots.get(cast.id)
-                if ballot is None or ballot.showing.rater != cast.rater:
-                    raise ItemError("unknown", "this workspace has drawn no such turn for this person")
-                if ballot.pair_id != cast.pair:
-                    raise ItemError("texts-changed", "the texts have changed since", where=ballot.showing.item)
-                vote = ballot.vote(cast)
-                taken.there_before += (vote.key, vote.at) in votes
-                votes.setdefault((vote.key, vote.at), vote)
-                taken.acknowledged.append(f"{cast.id} {cast.at}")
-            except ItemError as error:
-                taken.set_aside.append((str(error.where or f"vote {number}"), error.what))
-        if votes:
-            taken.new = _append(self.workspace, VOTES_FILE, unknown)
-            taken.there_before += len(votes) - taken.new
-        return taken
+    if votes:
+        taken.new = _append(workspace, VOTES_FILE, unknown)
+        taken.there_before += len(votes) - taken.new
+    return taken
 
 
 def read_votes(workspace: Workspace, damage: list[ItemError]) -> list[PersonVote]:
@@ -266,8 +265,6 @@ def _append(workspace: Workspace, name: str, made: Callable[[bytes], Sequence[Re
 
     A line that a power cut left half is ended first, so that it spoils no other.
     """
-    from filelock import FileLock
-
     path = workspace.review / name
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from duel.judging.bounds import Units
 from duel.judging.gate import at_least
 from duel.judging.scoring import Columns, Flags, counted_keys
 from duel.judging.statistics import Floats, krippendorff_alpha, mean, same_winner, student_quantile, winner
@@ -47,13 +48,12 @@ class Labeled:
             said[row, self.raters.index(vote.rater)] = vote.on(dimensions)
             # Whoever came later drew from a longer sample: the turn's chance is that of the longest.
             chance[row] = max(chance[row], vote.drawn.probability if vote.drawn else 0.0)
-        # Repositories where they are asked for, or where enough of them have a label; else pull requests.
-        clusters = np.array([score.instance_id for score in parsed], dtype=np.str_)
-        repositories = np.array([name.rsplit("-", 1)[0] for name in clusters], dtype=np.str_)
-        enough = len(set(repositories[chance > 0])) >= settings.review.labels_min
-        by_repository = settings.duel.cluster_by == "repo" or (settings.duel.cluster_by == "auto" and enough)
-        self.clusters = repositories if by_repository else clusters  # (T,): what each turn is dependent on
         columns, self.keys = Columns.of(parsed, settings.judge.models, dimensions), counted_keys(settings)
+        # Repositories where they are asked for, or where enough of them have a label; else pull requests.
+        repositories, by = Units.of(columns, chance > 0, "repo"), settings.duel.cluster_by
+        by_repository = by == "repo" or (by == "auto" and repositories.count >= settings.review.labels_min)
+        # (T,): what each turn is dependent on
+        self.clusters = repositories.codes if by_repository else columns.instances.astype(np.str_)
         cast, values = columns.asked >= 0, columns.values[..., self.keys]
         judged = mean(values.reshape(*cast.shape[:2], 2 * len(self.keys)), axis=2) - 0.5
         metrics = [[score.metrics.get(name) for name in dimensions] for score in parsed]

@@ -6,13 +6,11 @@ served page may send votes to the server it came from, which answers its own hos
 """
 
 import asyncio
-import base64
 import contextlib
 import hmac
 import logging
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -26,8 +24,8 @@ from duel.errors import DuelError, WorkspaceError
 from duel.judging import rubric
 from duel.records import PersonVote
 from duel.reporting import charts, page_file
-from duel.reporting.page import policy
-from duel.review.ballots import Ballot, BallotBox, Taken
+from duel.reporting.page import packed, policy
+from duel.review.ballots import Ballot, Taken
 
 SHARED_SCRIPTS = ("text.js", "bash.js", "diff.js", "reply.js")
 SCRIPTS = ("ballot.js", "outbox.js", "review.js")
@@ -58,8 +56,7 @@ def page(
     beside = {"dimensions": questions(asked), "post": post}
     content = policy(style, script) + ("; connect-src 'self'" if post else "")
     for limit in MESSAGE_LIMITS[:1] if post else MESSAGE_LIMITS:
-        plain = orjson.dumps(_data(ballots, votes, rater, secret, limit) | beside)
-        data = base64.b64encode(zlib.compress(plain, 9)).decode()
+        data = packed(_data(ballots, votes, rater, secret, limit) | beside, 9).decode()
         if len(data) + len(style) + len(script) < FILE_BYTES:
             break
     fields = {"policy": content, "style": style, "script": script, "data": data}
@@ -141,19 +138,18 @@ def token_of(secret: bytes, rater: str) -> str:
 
 @contextlib.contextmanager
 def serving(
-    box: BallotBox, make_page: Callable[[str], bytes], rater: str, port: int | None, heard: Callable[[Taken], None]
+    take: Callable[[list[Any]], Taken], make_page: Callable[[str], bytes], rater: str, port: int | None, secret: bytes
 ) -> Iterator[str]:
     """Serve while the body runs; yields the page's address. `make_page` is called with the path that takes votes.
 
-    `heard` is called with what each delivery of votes brought. Raises WorkspaceError where the port is taken.
+    `take` is called with each delivery of votes. Raises WorkspaceError where the port is taken.
     """
-    secret = box.workspace.secret()
     # Always the same, so that votes in the browser reach a server that was restarted.
     drawn = int.from_bytes(_keyed(secret, "port", rater)[:4], "big")
     chosen, token = FIRST_PORT + drawn % PORTS if port is None else port, token_of(secret, rater)
     with contextlib.ExitStack() as running:
         try:
-            application = _Site(box, make_page, heard, token).application()
+            application = _Site(take, make_page, token).application()
             taken = running.enter_context(local_server.serving(application, chosen))
         except OSError as error:
             told, hint = os.strerror(error.errno or 0), "choose another --port"
@@ -164,9 +160,8 @@ def serving(
 
 @dataclass
 class _Site:
-    box: BallotBox
+    take: Callable[[list[Any]], Taken]
     make_page: Callable[[str], bytes]
-    heard: Callable[[Taken], None]
     token: str
 
     def application(self) -> web.Application:
@@ -197,15 +192,14 @@ class _Site:
         rows = None
         with contextlib.suppress(ValueError):
             rows = orjson.loads(await call.read())
-        return await asyncio.to_thread(self.take, rows) if isinstance(rows, list) else web.Response(status=400)
+        return await asyncio.to_thread(self.taken, rows) if isinstance(rows, list) else web.Response(status=400)
 
-    def take(self, rows: list[Any]) -> web.Response:
+    def taken(self, rows: list[Any]) -> web.Response:
         try:
-            taken = self.box.take(rows)
+            taken = self.take(rows)
         except DuelError as error:
             logging.getLogger("duel").error("%s", error)
             return web.Response(status=507)
-        self.heard(taken)
         names = [f"{row.get('id')} {row.get('at')}" if isinstance(row, dict) else "" for row in rows]
         told = {"saved": taken.acknowledged, "refused": [name for name in names if name not in taken.acknowledged]}
         return web.Response(body=orjson.dumps(told), content_type="application/json")

@@ -16,23 +16,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from duel import calls, fence, placement, prompts, pull, standing
+from duel import calls, fence, placement, standing
 from duel.audit import auditor, workspace_audit
 from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import Result
 from duel.command import say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, WorkspaceError
 from duel.file_sums import Snapshot
-from duel.history import estimate_tokens
 from duel.records import Answer, Audit, Commit, Side
 from duel.settings import Settings
 from duel.stages.asking import AskingStage, OpenTurn, faces
 from duel.workspace import Workspace
 
-AUDITOR = "auditor"
-MAX_TOKENS = 4096  # budget of one reply: a turn makes few claims, but a model that thinks first needs room for it
 REMINDER = "Answer with the JSON object alone."
-SLACK_TOKENS = 256  # fence lines and role markers around what is counted
 
 
 def run(
@@ -67,7 +63,7 @@ def run(
             return Result("audit", found=known["summary"])
         examiner = workspace_audit.Examiner.of(workspace, settings, side, benchmarks)
         tally, duplicates = workspace_audit.audit_answers(examiner)
-        asked, asks = Result(AUDITOR), bool(settings.audit.auditor) and side == "challenger"
+        asked, asks = Result(auditor.STAGE), bool(settings.audit.auditor) and side == "challenger"
         try:
             if asks:
                 asked = ask_auditor(workspace, settings, again=again, budget=budget, offline=offline)
@@ -88,7 +84,7 @@ def run(
 class Suspects(AskingStage):
     """What does a suspicious challenger claim that follows from nothing it was shown? The audit holds the answers."""
 
-    NAME, COMMAND, LOCK = AUDITOR, "duel audit", AUDITOR
+    NAME, COMMAND, LOCK = auditor.STAGE, "duel audit", auditor.STAGE
 
     def open_turns(self) -> Iterator[OpenTurn]:
         """The suspicious fifth of what nothing else keeps out, but for turns that this model was asked about."""
@@ -112,7 +108,7 @@ class Suspects(AskingStage):
             if (answer.audit("challenger") or Audit()).auditor == settings.audit.auditor and not self.again:
                 self.finished += 1
             elif commit is not None:
-                asked = request(settings, stem, answer, commit, fence.nonce(self.secret, f"auditor {stem}"))
+                asked = auditor.question(settings, stem, answer, commit, fence.nonce(self.secret, f"auditor {stem}"))
                 work = partial(self.examined, paths[stem], answer, commit, asked)
                 yield OpenTurn(stem, partial(list, [asked]), work)
 
@@ -134,14 +130,6 @@ def plan(
     """What the auditor would be asked, which is about challengers alone, and at most cost."""
     asked = settings if side == "challenger" else settings.with_keys(audit={"auditor": ""})
     return plan_of_auditor(workspace, asked, again=again, offline=offline)
-
-
-def request(settings: Settings, stem: str, answer: Answer, commit: Commit, mark: str) -> calls.Request:
-    """The question about one turn. The history's oldest turns give way where the model's window is too small."""
-    fixed = estimate_tokens(prompts.load("auditor").text + answer.challenger) + pull.tokens(commit) + SLACK_TOKENS
-    messages = auditor.question(answer, commit, mark, settings.generate.max_model_len - MAX_TOKENS - fixed)
-    asked = [message.model_dump() for message in messages]
-    return calls.Request(AUDITOR, stem, settings.audit.auditor, asked, max_tokens=MAX_TOKENS)
 
 
 def show(found: dict[str, Any], _: Namespace) -> None:

@@ -13,7 +13,7 @@ from duel.judging import rubric
 from duel.records import Answer, Commit, Message, Side
 from duel.refining.rewrites import panel_settings
 from duel.settings import Settings
-from duel.stages import audit, choose
+from duel.stages import choose
 from duel.stages.asking import OpenTurn
 from duel.workspace import Workspace
 
@@ -79,7 +79,7 @@ def plans(
         choosing = choose.judged_by_choosers(settings)
         jobs[choose.NAME] = (OpenTurn(turn.item, partial(list, turn.votes(choosing) * duels)) for turn in turns)
     if settings.audit.auditor:
-        jobs[audit.AUDITOR] = audits(turns, settings)
+        jobs[auditor.STAGE] = audits(turns, settings)
     if settings.refine.held_out:
         jobs["refine"] = rewritten(turns, settings)
     plan = partial(calls.plan, workspace=workspace, settings=settings, again=again, offline=offline)
@@ -106,7 +106,7 @@ def audits(turns: Sequence[PlannedTurn], settings: Settings) -> Iterator[OpenTur
     """What the auditor is asked if nothing keeps a turn out."""
     known = [(item, answer, commit) for item, answer, commit in turns if commit is not None]
     for item, answer, commit in known[:: round(1 / auditor.SHARE)]:
-        asked = audit.request(settings, item, answer, commit, fence.nonce(b"", item))
+        asked = auditor.question(settings, item, answer, commit, fence.nonce(b"", item))
         yield OpenTurn(item, partial(list, [asked]))
 
 

@@ -22,7 +22,7 @@ from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, SettingsError, UserError, printable
 from duel.judging import rubric
 from duel.placement import obstacle
-from duel.records import Answer, Score
+from duel.records import Score
 from duel.records.votes import RATER_NAME, STAND_IN, People
 from duel.reporting import wording
 from duel.review import ballots, review_server
@@ -58,14 +58,14 @@ def run(
     for name in ballots.STAND_INS if offline else ():
         shown = drawn_for(name, count, (), workspace, settings, scores)
         casts = ballots.stand_in_casts(shown, {score.file: score for score in scores})
-        ballots.BallotBox(workspace, shown).take(casts)
+        ballots.take_votes(workspace, shown, casts)
     if take is not None:
         try:
             lines = [line for line in take.read_bytes().splitlines() if line.strip()]
         except OSError as error:
             raise UserError("cannot read the votes", where=take, value=error.strerror) from None
         shown = with_texts(workspace, settings, ballots.read_showings(workspace, damage))
-        taken = ballots.BallotBox(workspace, shown).take(lines)
+        taken = ballots.take_votes(workspace, shown, lines)
         counts = f"{taken.new:,} new, {taken.there_before:,} there before, {len(taken.set_aside):,} set aside"
         say(f"{printable(take)}: {counts}")
         say_refused(taken)
@@ -81,8 +81,13 @@ def run(
             say(f"{len(shown):,} pairs for {rater}: {page}")
             say("hand the file over; what comes back is taken with `duel review --take FILE`")
         elif until is not None:
-            votes = ballots.BallotBox(workspace, shown)
-            with review_server.serving(votes, made, rater, port, say_refused) as address:
+
+            def taken_in(rows: Sequence[object]) -> ballots.Taken:
+                taken = ballots.take_votes(workspace, shown, rows)
+                say_refused(taken)
+                return taken
+
+            with review_server.serving(taken_in, made, rater, port, secret) as address:
                 until(address)
     return Result("review", EXIT_OPEN if damage else EXIT_FINISHED, people_of(workspace, settings, scores))
 
@@ -120,10 +125,9 @@ def drawn_for(
 
 def with_texts(workspace: Workspace, settings: Settings, chosen: Sequence[ballots.Showing]) -> list[ballots.Ballot]:
     """The showings with their texts; a turn that is gone, or cannot be read, is said to be so."""
-    folders, secret, damage = workspace.answer_folders(), workspace.secret(), list[ItemError]()
-    places = [workspace.find_answer(item, folders) for item in dict.fromkeys(showing.item for showing in chosen)]
-    read = workspace.read_all([path for path in places if path], Answer, damage)
-    answers = {path.stem: answer for path, answer in read}
+    secret, damage = workspace.secret(), list[ItemError]()
+    stems = dict.fromkeys(showing.item for showing in chosen)
+    answers = {path.stem: answer for path, answer in workspace.answers_of(stems, damage)}
     for error in damage:
         say(f"damaged and left out: {error}")
     return [ballots.Ballot(one, answers[one.item], settings, secret) for one in chosen if one.item in answers]

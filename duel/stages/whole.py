@@ -134,7 +134,7 @@ def begun(
     plans["challenger"] = challengers + further
     plans["judge"] += validate.plan(workspace, settings, without=names, **asked)
     if settings.audit.auditor:
-        plans[audit.AUDITOR] += audit.plan(workspace, settings, side="challenger", **asked)
+        plans[audit.Suspects.NAME] += audit.plan(workspace, settings, side="challenger", **asked)
     if settings.refine.held_out:  # which turns it takes is known once they are judged
         plans |= {plan.stage: plan for plan in expected((turns, 1.0)) if plan.stage == "refine"}
     return list(plans.values())

@@ -86,8 +86,8 @@ def test_planted_paraphrases_are_found_and_no_honest_turn_is(tmp_path: Path, scr
 def test_the_stand_in_names_each_paraphrase_and_no_honest_turn() -> None:
     def found(thought: str) -> bool:
         answer = Answer(instance_id=COMMIT.instance_id, king="k", challenger=block(thought, 1), messages=[*HISTORY])
-        [message] = auditor.question(answer, COMMIT, "f" * 16, room=20_000)
-        reply = rules.reply({"model": AUDITOR, "messages": [message.model_dump()]})
+        asked = auditor.question(settings.Settings(), "item", answer, COMMIT, "f" * 16)
+        reply = rules.reply({"model": AUDITOR, "messages": asked.messages})
         return bool(auditor.findings(reply, answer, COMMIT))
 
     assert [thought for thought in PARAPHRASES if not found(thought)] == []

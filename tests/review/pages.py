@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from duel.records import DIMENSIONS, Answer, PersonVote
-from duel.review.ballots import Ballot, BallotBox, Showing, add_showings, draw_for, read_showings, read_votes
+from duel.review.ballots import Ballot, Showing, Taken, add_showings, draw_for, read_showings, read_votes, take_votes
 from duel.review.review_server import page
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -27,8 +28,8 @@ def ballot_of(showing: Showing, answer: Answer, workspace: Workspace) -> Ballot:
     return Ballot(showing, answer, Settings(), workspace.secret())
 
 
-def box_of(workspace: Workspace, shown: Sequence[Ballot]) -> BallotBox:
-    return BallotBox(workspace, shown)
+def taker(workspace: Workspace, shown: Sequence[Ballot]) -> Callable[[Sequence[object]], Taken]:
+    return partial(take_votes, workspace, shown)
 
 
 def page_file(workspace: Workspace, shown: Sequence[Ballot], rater: str = "ana") -> Path:

@@ -16,7 +16,7 @@ from duel.workspace import Workspace
 from tests.reporting.conftest import CONTRAST
 from tests.reporting.hostile import ATTACKS, build_hostile
 from tests.reporting.workspaces import JUDGES
-from tests.review.pages import RESEND_MS, ballot_of, ballots, box_of, page_file, page_maker, saved
+from tests.review.pages import RESEND_MS, ballot_of, ballots, page_file, page_maker, saved, taker
 
 Tabs = Callable[..., Any]
 Shot = Callable[[Any, str], None]
@@ -160,8 +160,8 @@ def test_a_reload_keeps_every_vote_and_the_file_comes_back_twice_as_once(
         page.click("#download")
     assert coming.value.suggested_filename == "votes-ana.jsonl"
     rows = [json.loads(line) for line in Path(coming.value.path()).read_text().splitlines()]
-    box = box_of(workspace, shown)
-    assert (box.take(rows).new, box.take(rows).there_before) == (22, 22)
+    take = taker(workspace, shown)
+    assert (take(rows).new, take(rows).there_before) == (22, 22)
     assert len({vote.key for vote in saved(workspace)}) == len(saved(workspace)) == 22
     assert page.inner_text("#state") == ""
 
@@ -175,7 +175,7 @@ def test_a_vote_means_what_was_on_the_screen(workspace: Workspace, tab: Tabs) ->
         assert (left[-len(first) :], right[-len(second) :]) == (first, second)
         press_votes(page, "1")
     rows = list(stored(page).values())
-    box_of(workspace, shown).take(rows)
+    taker(workspace, shown)(rows)
     votes = saved(workspace)
     assert len(votes) == 6
     for ballot, vote in zip(shown, votes, strict=True):
@@ -188,9 +188,9 @@ def test_a_vote_means_what_was_on_the_screen(workspace: Workspace, tab: Tabs) ->
 
 def test_a_server_killed_in_the_middle_loses_and_doubles_no_vote(workspace: Workspace, tab: Tabs, shot: Shot) -> None:
     shown = ballots(workspace, count=30)
-    box, make = box_of(workspace, shown), page_maker(workspace, shown)
+    take, make = taker(workspace, shown), page_maker(workspace, shown)
     watched = tab(clock=True)
-    with serving(box, make, "ana", None, lambda taken: None) as address:
+    with serving(take, make, "ana", None, workspace.secret()) as address:
         page = watched.open(address)
         press_votes(page, "1" * 5)
         page.locator("#state:text-is('All votes saved.')").wait_for(timeout=LONG_WAIT)
@@ -199,7 +199,7 @@ def test_a_server_killed_in_the_middle_loses_and_doubles_no_vote(workspace: Work
     shot(page, "review-server-gone")
     assert page.is_visible("#download")
     assert len(saved(workspace)) == 5
-    with serving(box, make, "ana", None, lambda taken: None) as again:
+    with serving(take, make, "ana", None, workspace.secret()) as again:
         assert again == address
         page.clock.fast_forward(RESEND_MS)
         page.locator("#state:text-is('All votes saved.')").wait_for(timeout=LONG_WAIT)
@@ -219,9 +219,9 @@ def test_a_server_killed_in_the_middle_loses_and_doubles_no_vote(workspace: Work
 def test_an_answer_that_never_came_is_asked_for_again_and_counted_once(workspace: Workspace, tab: Tabs) -> None:
     """The vote is on disk, the connection breaks before the page hears of it."""
     shown = ballots(workspace, count=10)
-    box, make = box_of(workspace, shown), page_maker(workspace, shown)
+    take, make = taker(workspace, shown), page_maker(workspace, shown)
     watched = tab(clock=True)
-    with serving(box, make, "ana", None, lambda taken: None) as address:
+    with serving(take, make, "ana", None, workspace.secret()) as address:
         page = watched.open(address)
 
         def swallow(route: Any) -> None:

@@ -18,7 +18,7 @@ import pytest
 from duel.records import DIMENSIONS, Bound, Gate, People, Verdict, WhatIf, WinMargin
 from duel.records.votes import PeopleThreshold
 from duel.reporting.report_sections import people_sections, what_if
-from duel.review.ballots import BallotBox
+from duel.review.ballots import take_votes
 from duel.review.calibration import weighed
 from duel.settings import Settings
 from duel.stages import review
@@ -130,7 +130,7 @@ def test_what_was_browsed_is_voted_on_and_never_counted(duel: Callable[..., Fini
     shown = review.drawn_for("ana", 5, [other], workspace, PANEL, review.judged(workspace, PANEL))
     assert shown[-1].showing.item == other
     rows = [vote_row(ballot) for ballot in shown]
-    BallotBox(workspace, shown).take(rows)
+    take_votes(workspace, shown, rows)
     found = review.people_of(workspace, PANEL, review.judged(workspace, PANEL))
     assert (found.labels, found.set_aside) == (5, {"browsed": 1})
     assert duel("--browse", "no_such_turn", "--page", workspace.root / "x.html").code == 2

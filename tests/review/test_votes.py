@@ -20,7 +20,7 @@ from duel.records import DIMENSIONS, Answer
 from duel.review.ballots import VOTES_FILE, Ballot, Cast, Showing, browse_for, draw_for, read_votes
 from duel.review.review_server import questions, serving, token_of
 from duel.workspace import Workspace
-from tests.review.pages import ballots, box_of, page_maker, saved
+from tests.review.pages import ballots, page_maker, saved, taker
 
 AT = "2026-11-26T12:00:00.000Z"
 TURNS = {f"t{number}": f"p{number // 2}" for number in range(300)}
@@ -69,7 +69,7 @@ def test_what_one_browses_has_no_chance_and_what_was_drawn_stays_drawn() -> None
 
 def test_a_vote_is_seen_from_the_challengers_side_whichever_was_shown_first(workspace: Workspace) -> None:
     shown = ballots(workspace, count=20)
-    box_of(workspace, shown).take([row(ballot, 1) for ballot in shown])
+    taker(workspace, shown)([row(ballot, 1) for ballot in shown])
     for ballot, vote in zip(shown, saved(workspace), strict=True):
         assert vote.values == [1.0 if ballot.order == "challenger_first" else 0.0] * 5
         assert (vote.judge, vote.pair) == ("person:ana", ballot.fingerprint)
@@ -86,7 +86,7 @@ def test_a_vote_on_texts_that_changed_since_is_set_aside_by_name(workspace: Work
     answer = Answer.parse(path.read_bytes())
     answer.challenger += " "
     path.write_bytes(answer.dump())
-    taken = box_of(workspace, ballots(workspace, count=10)).take(rows)
+    taken = taker(workspace, ballots(workspace, count=10))(rows)
     assert set(taken.set_aside) == {(item, "the texts have changed since")}
     assert taken.new + len(taken.set_aside) == 11
     assert fingerprint(pair_of(item, answer, 2)) not in {vote.pair for vote in saved(workspace)}
@@ -94,7 +94,7 @@ def test_a_vote_on_texts_that_changed_since_is_set_aside_by_name(workspace: Work
 
 def test_a_skip_needs_a_reason_and_has_no_values(workspace: Workspace) -> None:
     shown = ballots(workspace, count=10)
-    taken = box_of(workspace, shown).take([row(shown[0], choices=None), row(shown[1], choices=None, skipped="no idea")])
+    taken = taker(workspace, shown)([row(shown[0], choices=None), row(shown[1], choices=None, skipped="no idea")])
     assert (taken.new, len(taken.set_aside)) == (1, 1)
     (vote,) = saved(workspace)
     assert (vote.values, vote.skipped) == (None, "no idea")
@@ -122,7 +122,7 @@ BROKEN = [
 def test_what_is_no_vote_of_this_page_is_set_aside_and_the_others_are_taken(workspace: Workspace, change: Any) -> None:
     first, second = ballots(workspace, count=10)[:2]
     bad = row(first) | change if isinstance(change, dict) and change else change
-    taken = box_of(workspace, [first, second]).take([bad, row(second)])
+    taken = taker(workspace, [first, second])([bad, row(second)])
     assert (taken.new, len(taken.set_aside)) == (1, 1)
     assert [vote.item for vote in saved(workspace)] == [second.showing.item]
 
@@ -131,7 +131,7 @@ def test_a_line_that_is_no_json_is_set_aside_and_the_others_are_taken(workspace:
     first, second = ballots(workspace, count=10)[:2]
     line = json.dumps(row(first)).encode()
     broken = [b"no vote", b"[]", line[:-1], line.replace(b'"seconds": ', b'"seconds": NaN, "was": ')]
-    taken = box_of(workspace, [first, second]).take([*broken, json.dumps(row(second)).encode()])
+    taken = taker(workspace, [first, second])([*broken, json.dumps(row(second)).encode()])
     assert (taken.new, len(taken.set_aside)) == (1, len(broken))
     assert [vote.item for vote in saved(workspace)] == [second.showing.item]
 
@@ -150,11 +150,11 @@ def test_nothing_but_a_vote_is_read_as_one(value: Any) -> None:
 
 def test_a_line_that_a_power_cut_left_half_spoils_no_other(workspace: Workspace) -> None:
     shown = ballots(workspace, count=10)
-    box = box_of(workspace, shown)
-    box.take([row(shown[0])])
+    take = taker(workspace, shown)
+    take([row(shown[0])])
     path = workspace.review / VOTES_FILE
     path.write_bytes(path.read_bytes() + path.read_bytes()[:100])
-    box.take([row(shown[1])])
+    take([row(shown[1])])
     damage: list[ItemError] = []
     assert [vote.item for vote in read_votes(workspace, damage)] == [b.showing.item for b in shown[:2]]
     assert [str(error.where) for error in damage] == ["review, PersonVote line 2"]
@@ -164,10 +164,10 @@ def test_a_full_disk_is_an_error_that_says_so_and_acknowledges_nothing(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shown = ballots(workspace, count=10)
-    box = box_of(workspace, shown)
+    take = taker(workspace, shown)
     monkeypatch.setattr(os, "fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     with pytest.raises(WorkspaceError, match="disk is full"):
-        box.take([row(shown[0])])
+        take([row(shown[0])])
 
 
 def test_the_dimensions_are_explained_in_the_words_the_judges_get() -> None:
@@ -179,7 +179,7 @@ def test_the_dimensions_are_explained_in_the_words_the_judges_get() -> None:
 @pytest.fixture
 def served(workspace: Workspace) -> Iterator[tuple[str, list[Ballot], Workspace]]:
     shown = ballots(workspace, count=10)
-    with serving(box_of(workspace, shown), page_maker(workspace, shown), "ana", 0, lambda taken: None) as address:
+    with serving(taker(workspace, shown), page_maker(workspace, shown), "ana", 0, workspace.secret()) as address:
         yield address, shown, workspace
 
 
@@ -252,7 +252,7 @@ def test_a_port_that_is_taken_is_told_with_a_way_out(served: tuple[str, list[Bal
     port = urlsplit(address).port
     with (
         pytest.raises(WorkspaceError, match="choose another --port"),
-        serving(box_of(workspace, shown), page_maker(workspace, shown), "ana", port, lambda taken: None),
+        serving(taker(workspace, shown), page_maker(workspace, shown), "ana", port, workspace.secret()),
     ):
         pass
 
