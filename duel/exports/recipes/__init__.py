@@ -4,6 +4,7 @@ Measured with TRL 1.16; axolotl, LLaMA-Factory and unsloth after their documents
 """
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict
     }
 
 
+@cache  # reading one takes 5 ms, and each format of an export asks for several
 def template(package: str, name: str, **filters: Any) -> "Template":
     from jinja2 import Environment, StrictUndefined
 
