@@ -45,7 +45,8 @@ def call(words: list[str]) -> int:
 
 def launch(name: str, prog: str, words: list[str]) -> int:
     """Read the command line of one command, called `prog`; then import its stage, plan or run it, and show the rest."""
-    story = ast.get_docstring(ast.parse(source(COMMANDS[name]).read_bytes())) or ""
+    begins = source(COMMANDS[name]).read_text("utf-8").split('"""', 2)[:2]  # no need to parse the rest
+    story = ast.get_docstring(ast.parse('"""'.join([*begins, ""]))) or ""
     if prog.endswith(".py"):  # examples as they are typed in a checkout, or after an installation
         story = re.sub(r"(?m)^    (\w+)\.py\b", r"    python \1.py", story)
     else:

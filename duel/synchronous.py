@@ -18,7 +18,13 @@ def synchronous(function: Callable[Parameters, Coroutine[Any, Any, Value]]) -> C
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run(function(*arguments, **named))
+            found: list[Value] = []
+
+            async def work() -> None:  # asyncio.run takes the repr of what its task gives, and a summary's is long
+                found.append(await function(*arguments, **named))
+
+            asyncio.run(work())
+            return found[0]
         with ThreadPoolExecutor(1, "stage") as thread:
             loop = asyncio.new_event_loop()
             task = loop.create_task(function(*arguments, **named))

@@ -33,6 +33,7 @@ _VERDICT_KEYS = (
 ).split()
 # Repositories that the card lists by name; rows.jsonl has them all.
 LISTED_REPOSITORIES = 20
+_thousands = "{:,}".format
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _MARKUP = re.compile(r"(?i)([\\`*_{}\[\]<>#|!]|:(?=//)|(?<=\bwww)\.)")  # the Hub makes links of bare addresses, too
 
@@ -99,12 +100,7 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
     # An id stands in YAML as it is. A local path can look like one; it has a revision of its own kind, or none.
     known = [source for source in facts["sources"] if source["revision"] and HUB_ID.fullmatch(source["dataset"])]
     title = "Coding-agent turns kept by LLM-judged duels" if facts["judges"] else "Coding-agent trajectories"
-    text = template(
-        __package__,
-        plain=lambda value: "".join(c for c in str(value) if c.isprintable() and c != "`")[:100],
-        figure=_figure,
-        counted=lambda names: _counts({escaped(name): count for name, count in names.items()}),
-    ).render(
+    text = template(__package__, plain=_plain, figure=_figure, counted=_counted).render(
         facts=facts,
         written=export.written,
         names={done.format.name for done in export.written},
@@ -131,11 +127,19 @@ def render(export: Export, facts: Mapping[str, Any]) -> str:
 
 
 def template(package: str, **filters: Any) -> Template:
-    return recipes.template(package, "card.md.txt", n="{:,}".format, text=escaped, **filters)
+    return recipes.template(package, "card.md.txt", n=_thousands, text=escaped, **filters)
 
 
 def _counts(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+
+
+def _counted(names: Mapping[str, int]) -> str:
+    return _counts({escaped(name): count for name, count in names.items()})
+
+
+def _plain(value: object) -> str:
+    return "".join(c for c in str(value) if c.isprintable() and c != "`")[:100]
 
 
 def _figure(value: object) -> str:

@@ -49,9 +49,9 @@ def sequence(turns: Mapping[str, str], seed: int) -> list[str]:
         return hashlib.sha256(f"duel-review:{seed}:{kind}:{name}".encode("utf-8", "surrogatepass")).digest()
 
     met: Counter[str] = Counter()
-    ranked = []
+    ranked, places = [], {pull: place("pull", pull) for pull in set(turns.values())}
     for name in sorted(turns, key=lambda name: place("turn", name)):
-        ranked.append((met[turns[name]], place("pull", turns[name]), name))
+        ranked.append((met[turns[name]], places[turns[name]], name))
         met[turns[name]] += 1
     return [name for *_, name in sorted(ranked)]
 

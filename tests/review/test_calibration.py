@@ -118,10 +118,10 @@ def test_chances_add_up_to_the_sample_and_every_prefix_takes_pull_requests_in_tu
 
 def test_the_recorded_chances_are_the_shares_of_seeds_that_draw_a_turn() -> None:
     turns = {"a1": "a", "a2": "a", "a3": "a", "b1": "b", "c1": "c", "c2": "c"}
+    sequences = [sequence(turns, seed) for seed in range(4_000)]
     for count in (2, 4):
-        drawn = [sequence(turns, seed)[:count] for seed in range(4_000)]
         for name, chance in chances(turns, count).items():
-            assert np.mean([name in names for names in drawn]) == pytest.approx(chance, abs=0.03)
+            assert np.mean([name in names[:count] for names in sequences]) == pytest.approx(chance, abs=0.03)
 
 
 def test_the_exact_bound_of_a_share_is_the_published_one() -> None:

@@ -4,6 +4,7 @@ Measured with TRL 1.16; axolotl, LLaMA-Factory and unsloth after their documents
 """
 
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -31,6 +32,7 @@ def render(form: Format, max_length: int, longest: int, counted_by: str) -> dict
     }
 
 
+@cache  # reading one takes 5 ms, and each format of an export asks for several
 def template(package: str, name: str, **filters: Any) -> Template:
     kept = dict[str, Any](trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True, undefined=StrictUndefined)
     environment = Environment(**kept)  # noqa: S701 no page
