@@ -48,8 +48,6 @@ class Printed:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one command did."""
-
     stdout: Printed = Printed()
     stderr: Printed = Printed()
     exit: int = 0  # 124 where its time was over, 137 where it exceeded another limit

@@ -54,7 +54,6 @@ class Written:
         return lengths.figures(self.lengths)
 
     def parquet_bytes(self) -> dict[str, int]:
-        """The size of each split's file."""
         return {split: int(self.files[f"{self.name}/{split}.parquet"]["bytes"]) for split in self.rows}
 
     def line(self) -> str:

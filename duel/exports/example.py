@@ -5,14 +5,12 @@ pipeline once read an array as JSON lines and lost 4,045 rows without a word. He
 it gave, and the next one must take just that.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from duel import shell, turn
 from duel.command import say
@@ -34,7 +32,7 @@ class SpilledMessages(Sequence[Message]):
         self._length, self._spill = len(messages), spill
         self._place = spill.put([message.model_dump() for message in messages])
 
-    def rewritten(self, messages: Sequence[Message]) -> SpilledMessages:
+    def rewritten(self, messages: Sequence[Message]) -> "SpilledMessages":
         return self if _read(self._place) == tuple(messages) else SpilledMessages(messages, self._spill)
 
     def __len__(self) -> int:
@@ -124,7 +122,7 @@ class Example:
         losing = sum(estimate_tokens(text) for text in (self.rejected, *self.others) if text)
         return longest + losing + history_tokens(self.lost)
 
-    def mapped(self, message: Callable[[Message], Message], text: Callable[[str], str]) -> Example:
+    def mapped(self, message: Callable[[Message], Message], text: Callable[[str], str]) -> Self:
         said = tuple(map(message, self.messages))
         return replace(
             self,
@@ -136,13 +134,13 @@ class Example:
             refused=tuple((place, text(said)) for place, said in self.refused),
         )
 
-    def dropped(self, reason: str, detail: str = "") -> Dropped:
+    def dropped(self, reason: str, detail: str = "") -> "Dropped":
         return Dropped(self.id, self.instance_id, reason, detail)
 
     def task(self) -> str:
         return next((message.content for message in self.messages if message.role == "user"), "")
 
-    def turns(self) -> Turns:
+    def turns(self) -> "Turns":
         return Turns(dialogue.parse(self.messages), self.rejected, self.label)
 
 

@@ -25,6 +25,7 @@ from duel.settings import Settings
 from duel.sources.parquet_tables import ParquetTable
 from duel.workspace import PROMPTS_PER_FILE, Workspace
 
+MARK = "prompt.json"  # in the private folder: which draw lies there, and that it is complete
 VERSION = 1  # part of the fingerprint: raise it whenever the draw or its records change
 TURN_FILES = ("prompt", "commit")
 """Folders with something of each turn: once their files are known to be whole, none is read to see whether it is."""
@@ -54,14 +55,10 @@ def fingerprint(
 def read_mark(workspace: Workspace) -> dict[str, Any]:
     """The file that says which draw lies in the workspace, and that it is complete; {} where there is none."""
     with suppress(OSError, ValueError):
-        mark = orjson.loads(_mark(workspace).read_bytes())
+        mark = orjson.loads((workspace.private / MARK).read_bytes())
         if isinstance(mark, dict) and isinstance(mark.get("files"), dict):
             return mark
     return {}
-
-
-def _mark(workspace: Workspace) -> Path:
-    return workspace.private / "prompt.json"
 
 
 def _digest(data: bytes) -> str:
@@ -115,8 +112,8 @@ class Output:
 
     def begin(self) -> None:
         """From here until `finish` the workspace holds a draw that is not complete."""
-        self.replaces = _mark(self.workspace).exists()  # a draw of ours was here before, whole or not
-        self.workspace.save(_mark(self.workspace), orjson.dumps({"made_with": "", "files": {}}))
+        self.replaces = (self.workspace.private / MARK).exists()  # a draw of ours was here before, whole or not
+        self.workspace.save(self.workspace.private / MARK, orjson.dumps({"made_with": "", "files": {}}))
 
     def save_commits(self, commits: Iterable[Commit]) -> set[str]:
         saved: set[str] = set()
@@ -156,7 +153,7 @@ class Output:
         asked = {"sample": self.settings.sample, "configured": self.configured}
         mark = {"made_with": self.made_with, "files": self.written}
         mark |= {name: sample.model_dump(mode="json") for name, sample in asked.items()}
-        self.workspace.save(_mark(self.workspace), orjson.dumps(mark))
+        self.workspace.save(self.workspace.private / MARK, orjson.dumps(mark))
 
     def _save(self, path: Path, data: bytes) -> None:
         self.workspace.save(path, data)

@@ -192,8 +192,6 @@ def opened(path: Path, shown: str, buffer_bytes: int = 0) -> Iterator[Any]:
 
 
 class Footer(NamedTuple):
-    """What a parquet file says of itself."""
-
     rows: int
     columns: dict[str, Any]  # arrow types by name
     digest: str

@@ -19,7 +19,7 @@ from threading import Thread
 from duel import shell, turn
 from duel.bookkeeping import LeftOut
 from duel.conversation import shown_output
-from duel.errors import DuelError, ItemError, printable
+from duel.errors import DuelError, ItemError, printable, require
 from duel.records import Message, Prompt, Source
 from duel.settings import Settings
 from duel.sources import rollouts
@@ -182,14 +182,12 @@ class Pool:
     def _consider(self, rollout: Rollout) -> str:
         """Why it is not asked for; "" where it is a candidate. Raises ItemError where nobody can use it."""
         sample, turns = self.settings.sample, list[tuple[int, int]]()
-        if not rollout.instance_id:
-            raise ItemError("no-instance-id", "")
+        require(rollout.instance_id, "no-instance-id")
         if rollout.instance_id in self._excluded:
             return "excluded"
         if sample.exit_status and rollout.exit_status != sample.exit_status:
             return "other-exit-status"
-        if rollout.problem:
-            raise ItemError(rollout.problem, "")
+        require(not rollout.problem, rollout.problem)
         if not rollout.eligible:
             return "no-eligible-turn"
         if sample.skip_loops and not (turns := without_loops(rollout.turns(), rollout.messages())):

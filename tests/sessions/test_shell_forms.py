@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from duel import turn
 from duel.conversation.model import AgentCall
+from duel.errors import ItemError
 from duel.sources.mining import shell_forms
 from tests.sessions.shell import Case, wrong
 
@@ -125,7 +126,7 @@ def test_an_edit_that_found_nothing_fails_in_the_shell_as_well(tmp_path: Path) -
 def test_an_edit_of_a_text_that_is_not_in_the_file_before_has_no_form() -> None:
     edit = call("Edit", file_path="/w/x", old_string='"a"', new_string="b")
     edit.before = "“a”\n"
-    with pytest.raises(shell_forms.NoShellForm, match="does not fit"):
+    with pytest.raises(ItemError, match="does not fit"):
         shell_forms.shell_form(edit)
 
 
@@ -221,7 +222,7 @@ def test_the_command_of_a_call(use: AgentCall, command: str) -> None:
     ],
 )
 def test_what_has_no_faithful_form_says_why(use: AgentCall, reason: str) -> None:
-    with pytest.raises(shell_forms.NoShellForm) as refusal:
+    with pytest.raises(ItemError) as refusal:
         shell_forms.shell_form(use)
     assert str(refusal.value) == reason
 

@@ -24,9 +24,9 @@ from duel.conversation import dialogue, text_actions
 from duel.conversation.model import IMAGE_LEFT_OUT, AgentReply, Lost, Outcome, Said, Session
 from duel.conversation.tasks import TASKS
 from duel.conversation.values import joined, rewritten, text
+from duel.errors import ItemError, require
 from duel.sources.mining import shell_forms
 from duel.sources.mining.own_commits import OwnCommit
-from duel.sources.mining.shell_forms import NoShellForm
 from duel.workspace import disk_errors
 
 # Rows are written when their messages reach this size: large enough to compress, small enough to hold.
@@ -72,15 +72,14 @@ class MinedTrajectory:
         return next((message["content"] for message in self.messages if message["role"] == "user"), "")
 
     def take(self, thinking: bool) -> None:
-        """Add entry by entry. Raises NoShellForm where the trajectory ends before its session."""
+        """Add entry by entry. Raises ItemError where the trajectory ends before its session."""
         session = self.session
         for entry in session.entries:
             if isinstance(entry, Lost):
-                raise NoShellForm(entry.reason)
+                raise ItemError(entry.reason)
             if isinstance(entry, Said):
                 self._user(joined(entry.text, *[IMAGE_LEFT_OUT] * entry.images))
-                if entry.images:
-                    raise NoShellForm("image from the person")
+                require(not entry.images, "image from the person")
             elif entry.cut or not self.task:
                 self.left_out["aborted reply" if self.task else "reply before any task"] += 1
             elif session.stays_verbatim:
@@ -95,8 +94,9 @@ class MinedTrajectory:
 
     def _reply(self, reply: AgentReply, thinking: bool, is_last: bool) -> None:
         session = self.session
-        if not self._acts or (session.acts_in_text and text_actions.LOOKS_LIKE_ACTION.search(reply.text)):
-            raise NoShellForm("an action of an unknown kind" if self._acts else "no known action")
+        require(self._acts, "no known action")
+        unknown = session.acts_in_text and text_actions.LOOKS_LIKE_ACTION.search(reply.text)
+        require(not unknown, "an action of an unknown kind")
         self._prose += [reply.thinking if thinking else "", reply.text]
         if not reply.calls and any(self._prose):
             self._turn(shell_forms.SUBMIT)
@@ -116,16 +116,15 @@ class MinedTrajectory:
                 if not any(self._prose):  # Claude Code's model says there what a command is for
                     self._prose.append(text(call.arguments, "description"))
                 self._turn(command)
-                if call.result is None:
-                    raise NoShellForm("call without a result")
-                self._user(call.result)
+                require(call.result is not None, "call without a result")
+                self._user(call.result or "")
 
     def _turn(self, command: str) -> None:
         thought = _BASH_FENCE.sub("```sh", joined(*(part.strip() for part in self._prose)))
         self._prose = []
         content = (f"THOUGHT: {thought}\n\n" if thought else "") + f"```bash\n{command}\n```"
-        if problem := turn.format_problem(content):
-            raise NoShellForm(f"not one bash block: {problem}")
+        problem = turn.format_problem(content)
+        require(not problem, f"not one bash block: {problem}")
         self._assistant(content)
         self._handed_over = command == shell_forms.SUBMIT
 
@@ -148,8 +147,8 @@ def normalize(session: Session, thinking: bool = False) -> MinedTrajectory:
         trajectory.messages.append({"role": "system", "content": system})
     try:
         trajectory.take(thinking)
-    except NoShellForm as end:  # the first part of a session says nothing about its end: it has no exit status
-        trajectory.ended_by = str(end)
+    except ItemError as end:  # the first part of a session says nothing about its end: it has no exit status
+        trajectory.ended_by = end.reason
     return trajectory
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from duel.conversation.model import AgentCall
 from duel.conversation.values import tables, text
+from duel.errors import ItemError, require
 
 SUBMIT = "echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT"
 # Calls that only keep the agent's own list of things to do: they change nothing that a later turn could observe, so
@@ -32,24 +33,20 @@ _FENCE_LINE = re.compile(r"^```", re.MULTILINE)
 _NO_SHELL_TEXT = re.compile(r"[\0\ud800-\udfff]")  # NUL, and halves of surrogate pairs
 
 
-class NoShellForm(Exception):
-    """The call has no faithful shell form, or a turn no place in a trajectory; the text, which is counted, says why."""
-
-
 def shell_form(call: AgentCall) -> str:
-    if obstacle := call.obstacle or ("returns an image" if call.images else ""):
-        raise NoShellForm(obstacle)
+    """The command. Raises ItemError, whose reason is counted, where the call has no faithful form."""
+    require(not call.obstacle, call.obstacle)
+    require(not call.images, "returns an image")
     if (form := FORMS.get(call.name)) is None:
-        raise NoShellForm(f"no shell form: {'MCP tool' if call.name.startswith('mcp__') else call.name[:40]}")
+        raise ItemError(f"no shell form: {'MCP tool' if call.name.startswith('mcp__') else call.name[:40]}")
     command = _writable(form(call).strip("\n"))
-    if not command.strip() or _FENCE_LINE.search(command):
-        raise NoShellForm("code fence in the command" if command.strip() else "empty command")
+    require(command.strip(), "empty command")
+    require(not _FENCE_LINE.search(command), "code fence in the command")
     return command
 
 
 def _writable(content: str) -> str:
-    if _NO_SHELL_TEXT.search(content):
-        raise NoShellForm("bytes that a shell cannot hold")
+    require(not _NO_SHELL_TEXT.search(content), "bytes that a shell cannot hold")
     return content
 
 
@@ -58,7 +55,7 @@ def _text(arguments: Mapping[str, Any], *names: str) -> str:
     for name in names:
         if isinstance(value := arguments.get(name), str):
             return value
-    raise NoShellForm("malformed call")
+    raise ItemError("malformed call")
 
 
 def _number(call: AgentCall, name: str) -> int | None:
@@ -75,8 +72,7 @@ def _path(call: AgentCall, default: str | None = None) -> str:
     if default is not None and not any(isinstance(call.arguments.get(name), str) for name in names):
         return default
     path = _text(call.arguments, *names)
-    if not path or "\n" in path:
-        raise NoShellForm("malformed call")
+    require(path and "\n" not in path, "malformed call")
     folder = posixpath.normpath(call.folder).rstrip("/")
     if call.folder.startswith("/") and path.startswith("/"):
         if posixpath.normpath(path).rstrip("/") == folder:
@@ -92,10 +88,9 @@ def _word(path: str) -> str:
 
 
 def _bash(call: AgentCall) -> str:
-    if call.arguments.get("is_input") in (True, "true"):
-        raise NoShellForm("types into a running command")
-    if call.arguments.get("background") is True or call.arguments.get("pty") is True:
-        raise NoShellForm("runs in the background")
+    require(call.arguments.get("is_input") not in (True, "true"), "types into a running command")
+    behind = call.arguments.get("background") is True or call.arguments.get("pty") is True
+    require(not behind, "runs in the background")
     folder = call.arguments.get("workdir")
     command = _text(call.arguments, "command", "cmd")
     return f"cd {quoted(folder)} && {command}" if isinstance(folder, str) and folder and command else command
@@ -154,15 +149,13 @@ def _edit(call: AgentCall) -> str:
         (_writable(_text(edit, *olds)), _writable(_text(edit, *news)), edit.get("replace_all") in (True, "true"))
         for edit in tables(call.arguments.get("edits")) or [call.arguments]
     ]
-    if any(not old for old, _, _ in wanted):
-        if len(wanted) == 1:  # Claude Code makes a file by replacing nothing
-            return write_file(call, wanted[0][1])
-        raise NoShellForm("malformed call")
+    if not wanted[0][0] and len(wanted) == 1:  # Claude Code makes a file by replacing nothing
+        return write_file(call, wanted[0][1])
+    require(all(old for old, _, _ in wanted), "malformed call")
     path, command, after = _path(call), "", call.before
     if after is not None and not call.is_error:
         for old, new, everywhere in wanted:
-            if old not in after:  # the tool took a text that is only like it
-                raise NoShellForm("an edit that does not fit its file")
+            require(old in after, "an edit that does not fit its file")  # the tool took a text that is only like it
             after = replaced(after, old, new, everywhere)
         if not path.startswith(("/", "~")) and call.folder and call.prefix is not None:
             command = apply_patch(path, call.before or "", after, call.prefix)
@@ -188,15 +181,14 @@ def _editor(call: AgentCall) -> str:
             return _edit(replace(call, arguments={**arguments, "new_str": new if isinstance(new, str) else ""}))
         case "insert":
             line, content = _number(call, "insert_line"), _writable(_text(arguments, "new_str"))
-            if line is None or line < 0:
-                raise NoShellForm("malformed call")
+            require(line is not None and line >= 0, "malformed call")
             return _by_python(
                 _path(call),
                 'lines = file.read_bytes().decode().split("\\n")',
                 f'lines[{line}:{line}] = {_literal(content)}.split("\\n")',
                 'file.write_bytes("\\n".join(lines).encode())',
             )
-    raise NoShellForm(f"no shell form: editor {command[:20]}")
+    raise ItemError(f"no shell form: editor {command[:20]}")
 
 
 def quoted(path: str) -> str:

@@ -14,7 +14,7 @@ from duel.bookkeeping import LeftOut
 from duel.command import say
 from duel.conversation import dialogue
 from duel.conversation.model import AgentReply, Outcome, Session
-from duel.errors import ItemError, SettingsError, printable
+from duel.errors import ItemError, SettingsError, printable, require
 from duel.sources.mining import own_commits
 from duel.sources.mining.mined import MinedSession, MinedTrajectory, SessionScrubber, normalize
 from duel.sources.mining.own_commits import OwnCommit
@@ -198,10 +198,10 @@ class Mine:
         folder, place = session.folder.rstrip("/"), own_commits.repository(session.folder)
         repo = session.repo or (place.name if place else f"local/{folder.rpartition('/')[2] or 'unknown'}")
         names = filter(None, (folder, folder.rpartition("/")[2], repo))
-        if self.not_before is not None and (session.ended is None or session.ended < self.not_before):
-            raise ItemError("older" if session.ended is not None else "without-a-date", "")
-        if self.project and not any(fnmatchcase(name, self.project) for name in names):
-            raise ItemError("other-project", "")
+        if self.not_before is not None:
+            require(session.ended is not None, "without-a-date")
+            require((session.ended or 0) >= self.not_before, "older")
+        require(not self.project or any(fnmatchcase(name, self.project) for name in names), "other-project")
         session.top = str(place.top) if place else ""
         # What is nested too deep to be written fails here, not later.
         orjson.dumps([dialogue.native_chat(session), session.tools], default=str)
