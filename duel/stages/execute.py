@@ -35,7 +35,7 @@ async def run_async(
     *,
     again: bool = False,
     offline: bool = False,
-    only: Collection[Path] | None = None,
+    only: Collection[Path] = (),
 ) -> Result:
     """Execute every answer's candidates in place, or those of `only`; `found` is what report/execute.json holds."""
     backends.needs_backend(settings, "commands", '`backend = "bubblewrap"` on Linux, or "docker"')
@@ -62,9 +62,7 @@ async def run_async(
 run = synchronous(run_async)
 
 
-def where_possible(
-    workspace: Workspace, settings: Settings, *, offline: bool, only: Collection[Path] | None = None
-) -> Result:
+def where_possible(workspace: Workspace, settings: Settings, *, offline: bool, only: Collection[Path] = ()) -> Result:
     """The executed turns; where this machine can run nothing, the other stages go on without."""
     try:
         return run(workspace, settings, offline=offline, only=only)
@@ -81,7 +79,7 @@ class Work(Stage):
 
     executor: Executor = field(kw_only=True)
     rules: EvidenceRules = field(kw_only=True)
-    only: Collection[Path] | None = None  # answers whose candidates are executed; the others are counted as they are
+    only: Collection[Path] = ()  # answers whose candidates are executed, () for all; others are counted as they are
     reasons: Counter[str] = field(default_factory=Counter)
     turns: int = 0
     evidence: int = 0  # turns of which the chosen candidates of both sides ran
@@ -100,7 +98,7 @@ class Work(Stage):
             start = start_of(commit or Commit(instance_id=answer.instance_id, repo=answer.repo), answer.messages)
             texts = {one.id: text for one in answer.candidates if (text := answer.text_of(one))}
             task = Task(str(path), start, answer.messages, texts)
-            wanted = self.only is None or path in self.only
+            wanted = not self.only or path in self.only
             seen = {one.id: one.observed for one in answer.candidates}
             # Only what does not stand: run again, a command may print another time, and its votes would be asked anew.
             owed = {name: text for name, text in texts.items() if self.again or not self.stands(seen[name], task, text)}
