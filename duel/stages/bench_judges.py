@@ -71,7 +71,7 @@ run = synchronous(run_async)
 async def round_of_votes(workspace: Workspace, settings: Settings, given: Namespace) -> Result:
     stage = Stage(NAME, workspace, settings, given.again, given.offline)
     with workspace.lock("bench", "duel bench-judges"):
-        pairs = await with_observations(workspace, settings, drawn(workspace, settings, given), given.offline)
+        pairs = await with_observations(stage, drawn(workspace, settings, given))
         jobs = questions(stage, pairs)
         summary = await asking.drive(jobs, stage, role="judge", total=len(jobs))
     found: dict[str, Any] = {}
@@ -111,10 +111,9 @@ def drawn(workspace: Workspace, settings: Settings, given: Namespace) -> list[Kn
     return known_truth.draw(pairs, given.each, settings.duel.seed)
 
 
-async def with_observations(
-    workspace: Workspace, settings: Settings, pairs: list[KnownPair], offline: bool
-) -> list[KnownPair]:
+async def with_observations(stage: Stage, pairs: list[KnownPair]) -> list[KnownPair]:
     """The pairs, with what both commands did where they can be run here."""
+    workspace, settings, offline = stage.workspace, stage.settings, stage.offline
     if settings.execute.backend == "off":
         return pairs
     try:
