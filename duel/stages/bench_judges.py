@@ -25,6 +25,7 @@ from duel.bookkeeping import Result, Stage
 from duel.command import say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, SourceError, UserError
 from duel.execution import backends
+from duel.execution.executor import closing
 from duel.execution.replay import Task, as_done, observe
 from duel.judging import known_truth, rubric
 from duel.judging.known_truth import ALL, KnownPair, Said
@@ -134,12 +135,10 @@ async def with_observations(stage: Stage, pairs: list[KnownPair]) -> list[KnownP
         for pair in sorted(pairs, key=lambda pair: pair.instance_id)
         if (commit := commits.get(pair.instance_id)) and pair.evidence is None
     )
-    try:
+    async with closing(executor):
         work = partial(observe, executor, rules=backends.rules(settings))
         async for task, seen in as_done(work, tasks, backends.workers(settings)):
             found[task.key] = replace(found[task.key], evidence=(seen["better"], seen["worse"]))
-    finally:
-        await executor.close()
     return list(found.values())
 
 

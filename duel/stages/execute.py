@@ -17,7 +17,7 @@ from duel.bookkeeping import Result, Stage
 from duel.command import say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, UserError, WorkspaceError, printable
 from duel.execution import backends, harness
-from duel.execution.executor import Executor, Start
+from duel.execution.executor import Executor, Start, closing
 from duel.execution.replay import EvidenceRules, Task, as_done, observe, plan
 from duel.records import Answer, Commit, Message, Observed
 from duel.records.executed import same
@@ -42,10 +42,9 @@ async def run_async(
     if not workspace.answer_folders():
         raise WorkspaceError("there are no answers to execute", where=workspace.root, hint="run king.py first")
     with workspace.lock("answer", "duel execute"):
-        executor = backends.open_executor(workspace, settings, offline=offline)
-        rules, workers = backends.rules(settings), backends.workers(settings)
-        work = Work("execute", workspace, settings, again, executor=executor, rules=rules, only=only)
-        try:
+        async with closing(backends.open_executor(workspace, settings, offline=offline)) as executor:
+            rules, workers = backends.rules(settings), backends.workers(settings)
+            work = Work("execute", workspace, settings, again, executor=executor, rules=rules, only=only)
             say(f"executing with {executor.describe()} …")
             async for task, found in as_done(partial(observe, executor, rules=rules), work.tasks(), workers):
                 path, answer = Path(task.key), workspace.read(Path(task.key), Answer)
@@ -54,8 +53,6 @@ async def run_async(
                         answer.put(one.model_copy(update={"observed": found[one.id]}))
                 workspace.save(path, answer)
                 work.count(path, answer)
-        finally:
-            await executor.close()
     return work.result()
 
 
