@@ -331,12 +331,9 @@ class Workspace:
                 lock.acquire(timeout=wait_s)
         except Timeout:
             holder = about.read_text("utf-8", "replace").strip() if about.exists() else ""
-            raise WorkspaceError(
-                f"another run is writing {what} files",
-                where=self.root,
-                value=holder or "unknown process",
-                hint="wait for it to end, or give this one its own --workspace",
-            ) from None
+            told = f"another run is writing {what} files"
+            hint = "wait for it to end, or give this one its own --workspace"
+            raise WorkspaceError(told, where=self.root, value=holder or "unknown process", hint=hint) from None
         except OSError as error:
             raise cannot_write(path, error) from None
         try:
