@@ -18,18 +18,14 @@ _made: list[Any] = []  # what this process works with
 
 
 def spread(
-    work: Callable[..., Result],
-    chunks: Iterable[Chunk],
-    processes: int,
-    make: Callable[..., Any] | None = None,
-    given: tuple[Any, ...] = (),
+    work: Callable[..., Result], chunks: Iterable[Chunk], processes: int, make: Callable[[], Any] | None = None
 ) -> Iterator[Result]:
-    """`work` of each chunk, in order, or of what each process first makes by `make(*given)`, and the chunk.
+    """`work` of each chunk, in order, or of what each process first makes by `make()`, and the chunk.
 
     Processes are spawned: a forked one keeps the parent's locks, and after a SIGKILL of the parent holds the workspace.
     """
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(make, given)) as pool:
+    with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(make,)) as pool:
         try:
             waiting: deque[Future[Result]] = deque()
             for chunk in chunks:  # not all at once: they and their results may be more than memory holds
@@ -55,7 +51,7 @@ def _nameless_script() -> Iterator[None]:
         sys.modules["__main__"] = script
 
 
-def _begin(make: Callable[..., Any] | None, given: tuple[Any, ...]) -> None:
+def _begin(make: Callable[[], Any] | None) -> None:
     """Ctrl-C is the parent's to handle: a chunk in work is finished."""
 
     def end_with_parent() -> None:
@@ -65,7 +61,7 @@ def _begin(make: Callable[..., Any] | None, given: tuple[Any, ...]) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, daemon=True).start()
-    _made[:] = [make(*given)] if make else []
+    _made[:] = [make()] if make else []
 
 
 def _do(work: Callable[..., Result], chunk: Any) -> Result:

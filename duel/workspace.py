@@ -41,7 +41,7 @@ _TURN = re.compile(r"_(\d{1,9})_(\d{1,9})$")
 _ANSWERS = re.compile(r"answer(_\d+)?")
 _PROMPT_FILE = re.compile(r"prompts_(\d+)_(\d+)")
 
-RecordType = TypeVar("RecordType", bound=Record)
+Found = TypeVar("Found", bound=Record)
 
 
 def file_name(name: str) -> str:
@@ -260,7 +260,7 @@ class Workspace:
             hint = "`validate.py --regate` writes it anew from score/, without a call"
             raise UserError(f"the verdict cannot be read: {error.what}", where=self.duel, hint=hint) from None
 
-    def read(self, path: Path, kind: type[RecordType]) -> RecordType:
+    def read(self, path: Path, kind: type[Found]) -> Found:
         """One record of its kind. Raises ItemError (reason `damaged`) that names the file."""
         try:
             return kind.parse(path.read_bytes())
@@ -300,9 +300,7 @@ class Workspace:
         found = [path for inside in self.folders.inside(folder) for path in self._listing(inside)]
         return sorted(found, key=lambda path: natural_order(path.stem))
 
-    def read_all(
-        self, paths: list[Path], kind: type[RecordType], damage: list[ItemError]
-    ) -> Iterator[tuple[Path, RecordType]]:
+    def read_all(self, paths: list[Path], kind: type[Found], damage: list[ItemError]) -> Iterator[tuple[Path, Found]]:
         """Each readable record with its file; what cannot be read is appended to `damage`."""
         for path in paths:
             try:
@@ -333,12 +331,9 @@ class Workspace:
                 lock.acquire(timeout=wait_s)
         except Timeout:
             holder = about.read_text("utf-8", "replace").strip() if about.exists() else ""
-            raise WorkspaceError(
-                f"another run is writing {what} files",
-                where=self.root,
-                value=holder or "unknown process",
-                hint="wait for it to end, or give this one its own --workspace",
-            ) from None
+            told = f"another run is writing {what} files"
+            hint = "wait for it to end, or give this one its own --workspace"
+            raise WorkspaceError(told, where=self.root, value=holder or "unknown process", hint=hint) from None
         except OSError as error:
             raise cannot_write(path, error) from None
         try:

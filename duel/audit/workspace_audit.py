@@ -211,7 +211,7 @@ def _each_chunk(examiner: Examiner) -> Iterator[AuditTally]:
     processes = min(len(chunks), os.cpu_count() or 1)
     if len(paths) < FEW or processes < 2:
         return map(partial(_audit_chunk, examiner), chunks)
-    return spread(_audit_chunk, chunks, processes, _examiner_apart, (examiner, background()))
+    return spread(_audit_chunk, chunks, processes, partial(_examiner_apart, examiner, background()))
 
 
 def _examiner_apart(examiner: Examiner, known: Counter[str]) -> Examiner:

@@ -71,20 +71,20 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     if (milliseconds := _number(headers.get("retry-after-ms"))) is not None:
         return milliseconds / 1000
     value = headers.get("Retry-After") or ""
-    if (seconds := _number(value)) is not None:
-        return seconds
+    if (seconds := _number(value, float("-inf"))) is not None:
+        return max(0.0, seconds)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
     except (ValueError, TypeError, OverflowError):
         return seconds_in(value)
 
 
-def _number(value: str | None) -> float | None:
+def _number(value: str | None, least: float = 0.0) -> float | None:
     try:
-        number = float(value) if value else -1.0
+        number = float(value or "nan")
     except ValueError:
         return None
-    return number if 0 <= number < float("inf") else None
+    return number if least <= number < float("inf") else None
 
 
 @dataclass

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 from duel.errors import ItemError
 
 Found = TypeVar("Found")
+Held = TypeVar("Held", bound="Closable")
 
 MAX_COMMAND_BYTES = 131_000  # Linux takes at most 128 KiB as one argument
 PLACE = "/repo"  # where a checkout lies for its commands, unless the recorded history shows another place
@@ -113,14 +114,17 @@ class Executor(Protocol):
         """Give back everything."""
 
 
+class Closable(Protocol):
+    async def close(self) -> None: ...
+
+
 @asynccontextmanager
-async def fresh(executor: Executor, start: Start) -> AsyncIterator[State]:
-    """A fresh state while the body runs."""
-    state = await executor.state(start)
+async def closing(held: Held) -> AsyncIterator[Held]:
+    """An executor, a state or a verifier while the body runs; what it holds is given back then."""
     try:
-        yield state
+        yield held
     finally:
-        await state.close()
+        await held.close()
 
 
 class ExecutionError(ItemError):

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pydantic import Field
 
 from duel.execution import harness as harnesses
-from duel.execution.executor import ExecutionError, Executor, Outcome, Start, State, fresh
+from duel.execution.executor import ExecutionError, Executor, Outcome, Start, State, closing
 from duel.execution.replay import MIN_FAITHFUL, replay
 from duel.records import Message
 from duel.records.record import Part
@@ -110,7 +110,7 @@ class Verifier:
         if last.lstrip().startswith("diff --git "):
             return last
         harness = harnesses.of(attempt.messages)
-        async with fresh(self.replayer, attempt.start) as state:
+        async with closing(await self.replayer.state(attempt.start)) as state:
             told = await replay(state, harnesses.steps(attempt.messages, harness), harness)
             told.check(MIN_FAITHFUL)
             outcome = await state.run(_DIFF + attempt.start.commit)
@@ -136,7 +136,7 @@ class Verifier:
         return None
 
     async def _tested(self, attempt: Attempt, diff: str) -> Outcome:
-        async with fresh(self.executor, replace(attempt.start, test_patch="")) as state:
+        async with closing(await self.executor.state(replace(attempt.start, test_patch=""))) as state:
             tests = [file for file in _TOUCHED.findall(attempt.start.test_patch) if file != "/dev/null"]
             await apply(state, diff, without=[*tests, *_TEST_FILES], what="the rollout's change")
             await apply(state, attempt.start.test_patch, what="the test patch")

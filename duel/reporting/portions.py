@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -195,7 +196,7 @@ def portions(workspace: Workspace, settings: Settings, verdict: Verdict, scored:
     if len(scored) < FEW or processes < 2:
         found: Iterator[Portion] = map(PortionWriter(*given).write, lots)
     else:
-        found = spread(PortionWriter.write, lots, processes, _writer_apart, given)
+        found = spread(PortionWriter.write, lots, processes, partial(_writer_apart, *given))
     for portion in found:
         workspace.saves.take(portion.saved)
         yield portion

@@ -22,7 +22,7 @@ from duel.conversation import dialogue
 from duel.conversation.model import AgentCall, AgentReply, Entry, Said, calls_made
 from duel.errors import ItemError, SettingsError, require
 from duel.execution import backends
-from duel.execution.executor import Executor, Start, State, fresh
+from duel.execution.executor import Executor, Start, State, closing
 from duel.execution.replay import as_done
 from duel.records import Message
 from duel.scaling.agent_tools import Toolset
@@ -52,12 +52,9 @@ async def drafts(
 ) -> list[ScaledRow]:
     """Rows in plain words. Raises SettingsError where no sandbox is set, or a place is no commit."""
     starts = [start_of(place) for place in places] or bundled()
-    executor = await opened(workspace, settings, offline=offline)
-    try:
+    async with closing(await opened(workspace, settings, offline=offline)) as executor:
         say(f"carrying out {tries:,} plans with {executor.describe()} …")
         return await rows(executor, starts, tries, seed, drops, tools)
-    finally:
-        await executor.close()
 
 
 async def opened(workspace: Workspace, settings: Settings, *, offline: bool) -> Executor:
@@ -166,7 +163,7 @@ async def _drawn(
         kind = draw.choices([*plans()], weights)[0]
         try:
             if start not in known:
-                async with fresh(executor, start) as state:
+                async with closing(await executor.state(start)) as state:
                     known[start] = await survey(state)
             require(len(known[start].places) >= 2, "no-definitions", name)
             steps = plans()[kind][1](known[start], draw)
@@ -187,7 +184,7 @@ async def _episode(executor: Executor, start: Start, draft: ScaledRow, steps: St
     """The row of a plan that was carried out. Raises ItemError where a gate is not passed."""
     [request] = draft.made["asked"]
     beats, made = list[Entry]([Said(request)]), list[Seen]()
-    async with fresh(executor, start) as state:
+    async with closing(await executor.state(start)) as state:
         try:
             thought, planned = next(steps)
             while True:
@@ -215,7 +212,7 @@ async def _episode(executor: Executor, start: Start, draft: ScaledRow, steps: St
 
 async def again(executor: Executor, start: Start, calls: Sequence[AgentCall]) -> tuple[list[Seen], str]:
     """What these calls give in a fresh checkout, and how they change it."""
-    async with fresh(executor, start) as state:
+    async with closing(await executor.state(start)) as state:
         return [await carry_out(state, call) for call in calls], await state.changes()
 
 

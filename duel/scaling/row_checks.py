@@ -99,11 +99,11 @@ def read(
     files: Sequence[tuple[Kind, Path]], settings: Settings, benchmarks: Benchmarks, key: bytes, refused: frozenset[str]
 ) -> Iterator[ReadBatch]:
     """The rows of `files` in their order; `key` is the workspace's secret, a word of `refused` costs a row."""
-    given = settings, benchmarks, key, refused
+    make = partial(RowChecks, settings, benchmarks, key, refused)
     if are_many(files):
-        yield from spread(_batch, _batches(files), processes(), RowChecks, given)
+        yield from spread(_batch, _batches(files), processes(), make)
     else:
-        yield from map(partial(_batch, RowChecks(*given)), _batches(files))
+        yield from map(partial(_batch, make()), _batches(files))
 
 
 def are_many(files: Sequence[tuple[Kind, Path]]) -> bool:

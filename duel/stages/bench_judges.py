@@ -25,6 +25,7 @@ from duel.bookkeeping import Result, Stage
 from duel.command import say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, SourceError, UserError
 from duel.execution import backends
+from duel.execution.executor import closing
 from duel.execution.replay import Task, as_done, observe
 from duel.judging import known_truth, rubric
 from duel.judging.known_truth import ALL, KnownPair, Said
@@ -71,7 +72,7 @@ run = synchronous(run_async)
 async def round_of_votes(workspace: Workspace, settings: Settings, given: Namespace) -> Result:
     stage = Stage(NAME, workspace, settings, given.again, given.offline)
     with workspace.lock("bench", "duel bench-judges"):
-        pairs = await with_observations(workspace, settings, drawn(workspace, settings, given), given.offline)
+        pairs = await with_observations(stage, drawn(workspace, settings, given))
         jobs = questions(stage, pairs)
         summary = await asking.drive(jobs, stage, role="judge", total=len(jobs))
     found: dict[str, Any] = {}
@@ -111,10 +112,9 @@ def drawn(workspace: Workspace, settings: Settings, given: Namespace) -> list[Kn
     return known_truth.draw(pairs, given.each, settings.duel.seed)
 
 
-async def with_observations(
-    workspace: Workspace, settings: Settings, pairs: list[KnownPair], offline: bool
-) -> list[KnownPair]:
+async def with_observations(stage: Stage, pairs: list[KnownPair]) -> list[KnownPair]:
     """The pairs, with what both commands did where they can be run here."""
+    workspace, settings, offline = stage.workspace, stage.settings, stage.offline
     if settings.execute.backend == "off":
         return pairs
     try:
@@ -135,12 +135,10 @@ async def with_observations(
         for pair in sorted(pairs, key=lambda pair: pair.instance_id)
         if (commit := commits.get(pair.instance_id)) and pair.evidence is None
     )
-    try:
+    async with closing(executor):
         work = partial(observe, executor, rules=backends.rules(settings))
         async for task, seen in as_done(work, tasks, backends.workers(settings)):
             found[task.key] = replace(found[task.key], evidence=(seen["better"], seen["worse"]))
-    finally:
-        await executor.close()
     return list(found.values())
 
 

@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 
 from duel import __version__, calls
 from duel.bookkeeping import Result
-from duel.calls import failures, transport, wire
+from duel.calls import transport, wire
+from duel.calls.failures import Failure, down_error
 from duel.environment import environment, hub_is_off, hub_token
 from duel.errors import EXIT_FINISHED, EXIT_USER, DuelError
 from duel.execution.backends import open_executor
@@ -115,10 +116,8 @@ async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = 
                     continue
                 request = calls.Request("check", model, model, [{"role": "user", "content": "Say ok."}], max_tokens=1)
                 outcome, _ = await line.send(provider, wire.encode(request, model, 1))
-                if isinstance(outcome, failures.Failure) and (
-                    outcome.unsent or outcome.no_model or outcome.status in REFUSALS
-                ):
-                    error = failures.down_error(outcome, provider, model, listed)
+                if isinstance(outcome, Failure) and (outcome.unsent or outcome.no_model or outcome.status in REFUSALS):
+                    error = down_error(outcome, provider, model, listed)
                     error.hint += f"; {ASK_DOCTOR}"
                     raise error
                 found[model] = "answers"

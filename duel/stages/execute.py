@@ -17,7 +17,7 @@ from duel.bookkeeping import Result, Stage
 from duel.command import say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, UserError, WorkspaceError, printable
 from duel.execution import backends, harness
-from duel.execution.executor import Executor, Start
+from duel.execution.executor import Executor, Start, closing
 from duel.execution.replay import EvidenceRules, Task, as_done, observe, plan
 from duel.records import Answer, Commit, Message, Observed
 from duel.records.executed import same
@@ -35,17 +35,16 @@ async def run_async(
     *,
     again: bool = False,
     offline: bool = False,
-    only: Collection[Path] | None = None,
+    only: Collection[Path] = (),
 ) -> Result:
     """Execute every answer's candidates in place, or those of `only`; `found` is what report/execute.json holds."""
     backends.needs_backend(settings, "commands", '`backend = "bubblewrap"` on Linux, or "docker"')
     if not workspace.answer_folders():
         raise WorkspaceError("there are no answers to execute", where=workspace.root, hint="run king.py first")
     with workspace.lock("answer", "duel execute"):
-        executor = backends.open_executor(workspace, settings, offline=offline)
-        rules, workers = backends.rules(settings), backends.workers(settings)
-        work = Work("execute", workspace, settings, again, executor=executor, rules=rules, only=only)
-        try:
+        async with closing(backends.open_executor(workspace, settings, offline=offline)) as executor:
+            rules, workers = backends.rules(settings), backends.workers(settings)
+            work = Work("execute", workspace, settings, again, executor=executor, rules=rules, only=only)
             say(f"executing with {executor.describe()} …")
             async for task, found in as_done(partial(observe, executor, rules=rules), work.tasks(), workers):
                 path, answer = Path(task.key), workspace.read(Path(task.key), Answer)
@@ -54,17 +53,13 @@ async def run_async(
                         answer.put(one.model_copy(update={"observed": found[one.id]}))
                 workspace.save(path, answer)
                 work.count(path, answer)
-        finally:
-            await executor.close()
     return work.result()
 
 
 run = synchronous(run_async)
 
 
-def where_possible(
-    workspace: Workspace, settings: Settings, *, offline: bool, only: Collection[Path] | None = None
-) -> Result:
+def where_possible(workspace: Workspace, settings: Settings, *, offline: bool, only: Collection[Path] = ()) -> Result:
     """The executed turns; where this machine can run nothing, the other stages go on without."""
     try:
         return run(workspace, settings, offline=offline, only=only)
@@ -81,7 +76,7 @@ class Work(Stage):
 
     executor: Executor = field(kw_only=True)
     rules: EvidenceRules = field(kw_only=True)
-    only: Collection[Path] | None = None  # answers whose candidates are executed; the others are counted as they are
+    only: Collection[Path] = ()  # answers whose candidates are executed, () for all; others are counted as they are
     reasons: Counter[str] = field(default_factory=Counter)
     turns: int = 0
     evidence: int = 0  # turns of which the chosen candidates of both sides ran
@@ -100,7 +95,7 @@ class Work(Stage):
             start = start_of(commit or Commit(instance_id=answer.instance_id, repo=answer.repo), answer.messages)
             texts = {one.id: text for one in answer.candidates if (text := answer.text_of(one))}
             task = Task(str(path), start, answer.messages, texts)
-            wanted = self.only is None or path in self.only
+            wanted = not self.only or path in self.only
             seen = {one.id: one.observed for one in answer.candidates}
             # Only what does not stand: run again, a command may print another time, and its votes would be asked anew.
             owed = {name: text for name, text in texts.items() if self.again or not self.stands(seen[name], task, text)}

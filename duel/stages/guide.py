@@ -23,7 +23,7 @@ from duel.bookkeeping import Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, SettingsError, UserError
 from duel.execution import backends, harness
-from duel.execution.executor import Executor
+from duel.execution.executor import Executor, closing
 from duel.execution.verification import Verifier
 from duel.guiding import rounds
 from duel.guiding import supervised_loop as loop
@@ -70,10 +70,8 @@ class Guiding(asking.AskingStage):
         self.executor = replayer or backends.open_executor(workspace, settings, offline=self.offline)
         self.commands = asyncio.Semaphore(backends.workers(settings))
         say(f"round {self.round}: {settings.agent_model} in {self.executor.describe()} …")
-        try:
+        async with closing(self.verifier or self.executor):
             return await super().driven(jobs)
-        finally:
-            await (self.verifier or self.executor).close()
 
     def open_turns(self) -> Iterator[asking.OpenTurn]:
         """Every drawn task that is not at its end; another agent or series begins the next round."""
@@ -170,11 +168,8 @@ class Guiding(asking.AskingStage):
             raise asyncio.CancelledError
         messages = list(record.opening)
         known = harness.of(messages, self.settings.execute.output_chars)
-        state = await self.executor.state(execute.start_of(commit, messages))
-        try:
+        async with closing(await self.executor.state(execute.start_of(commit, messages))) as state:
             outcome = await run(loop.Episode(state, known, messages, self.commands))
-        finally:
-            await state.close()
         if self.verifier is None:
             return outcome, None
         found = await self.verifier.verify(verify.attempt_of(record.task, commit, messages))

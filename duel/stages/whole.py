@@ -92,11 +92,9 @@ def draw(workspace: Workspace, settings: Settings, offline: bool, configured: Sa
     else:
         result = prompt.run(workspace, settings, offline=offline, configured=configured)
     if settings.duel.mode == 2 and next(workspace.commits([]), None) is None:
-        raise UserError(
-            "mode 2 needs the pull request of each turn: the challenger is written with it in hand",
-            where=workspace.root / "commit",
-            hint="DUEL_MODE=1 judges a second writer against the dataset's own turn instead",
-        )
+        what = "mode 2 needs the pull request of each turn: the challenger is written with it in hand"
+        hint = "DUEL_MODE=1 judges a second writer against the dataset's own turn instead"
+        raise UserError(what, where=workspace.root / "commit", hint=hint)
     return result
 
 

@@ -6,9 +6,8 @@ import asyncio
 import random
 import re
 import tomllib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -48,19 +47,20 @@ def drawn_rows(count: int, monkeypatch: pytest.MonkeyPatch) -> list[ScaledRow]:
     grounds = bundled_grounds()
     starts = [(Start(f"acme/r{number}", f"{number:040x}"), "MIT") for number in range(6 * len(grounds))]
 
-    @asynccontextmanager
-    async def fresh(_: Any, start: Start) -> AsyncIterator[Start]:
-        yield start
+    async def state(start: Start) -> SimpleNamespace:
+        return SimpleNamespace(commit=start.commit, close=close)
 
-    async def survey(start: Any) -> Ground:
-        return grounds[int(start.commit, 16) % len(grounds)]
+    async def close() -> None:
+        pass
 
-    monkeypatch.setattr(episodes, "fresh", fresh)
+    async def survey(state: Any) -> Ground:
+        return grounds[int(state.commit, 16) % len(grounds)]
+
     monkeypatch.setattr(episodes, "survey", survey)
 
     async def plans() -> list[ScaledRow]:
         rows = []
-        for _, draft, _ in await episodes._drawn(None, starts, count, 0, LeftOut()):  # type: ignore[arg-type]
+        for _, draft, _ in await episodes._drawn(SimpleNamespace(state=state), starts, count, 0, LeftOut()):
             [request] = draft.made["asked"]
             rows.append(draft.model_copy(update={"messages": [Message(role="user", content=request)]}))
         return rows
