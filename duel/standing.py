@@ -5,7 +5,6 @@ and the sum of the files (`duel.file_sums`). What a stage saves leaves standing 
 sums move on by what it saved itself, and by nothing else.
 """
 
-import contextlib
 import hashlib
 from collections.abc import Iterable
 from functools import cache
@@ -15,6 +14,7 @@ from typing import Any
 import orjson
 
 from duel.file_sums import Snapshot
+from duel.records.record import json_object
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -29,7 +29,7 @@ def ground(settings: Settings, *further: object) -> str:
 
 def recall(workspace: Workspace, name: str, rests_on: str, files: Snapshot) -> dict[str, Any] | None:
     """What `keep` has kept; None where something has changed since."""
-    match _read(workspace).get(name):
+    match json_object(workspace.private / STANDING_FILE).get(name):
         case {"on": on, "files": sums, "said": dict(said)} if (on, sums) == (rests_on, files.before):
             return said
     return None
@@ -37,26 +37,19 @@ def recall(workspace: Workspace, name: str, rests_on: str, files: Snapshot) -> d
 
 def keep(workspace: Workspace, name: str, rests_on: str, files: Snapshot, said: dict[str, Any]) -> None:
     """Keep what the stage `name` came to, over the files as they are now."""
-    _write(workspace, _read(workspace) | {name: {"on": rests_on, "files": files.now(), "said": said}})
+    kept = json_object(workspace.private / STANDING_FILE)
+    _write(workspace, kept | {name: {"on": rests_on, "files": files.now(), "said": said}})
 
 
 def carry(workspace: Workspace, names: Iterable[str], files: Snapshot) -> None:
     """What stood before this stage for `names`, and is left as it is by what the stage saved, stands after it."""
-    kept, now = _read(workspace), files.now()
+    kept, now = json_object(workspace.private / STANDING_FILE), files.now()
     known = (one for name in names if isinstance(one := kept.get(name), dict))
     standing = [one for one in known if one.get("files") == files.before]
     if standing and now != files.before:
         for one in standing:
             one["files"] = now
         _write(workspace, kept)
-
-
-def _read(workspace: Workspace) -> dict[str, Any]:
-    with contextlib.suppress(OSError, ValueError):
-        kept = orjson.loads((workspace.private / STANDING_FILE).read_bytes())
-        if isinstance(kept, dict):
-            return kept
-    return {}
 
 
 def _write(workspace: Workspace, kept: dict[str, Any]) -> None:

@@ -88,7 +88,6 @@ DOORS = {
     ("cluster", "audit"),
     ("cluster", "candidates"),
     ("cluster", "judging"),
-    ("cluster", "reporting"),
     ("cluster", "review"),
     ("refining", "judging"),
     ("reporting", "refining"),

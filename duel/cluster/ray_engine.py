@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,18 +48,16 @@ class Allotment:
     shards: Sequence[Shard]
     budget: float | None = None
     share: Share | None = None
-    _whole: float = 0.0  # dollars that all ledgers together may come to
-    _paid: dict[Shard, float] = field(default_factory=dict)  # in the ledger of each shard when its present stage began
-    _ceilings: dict[Shard, float] = field(default_factory=dict)
-    """What the ledger of each shard at work may come to, in the order in which they began."""
-    _unspent: dict[Shard, float] = field(default_factory=dict)  # what a part that did not do has left
-    _finished: set[Shard] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        if self.budget is not None or self.share is not None:
-            self._paid = {shard: shard.spent() for shard in self.shards}
-        self._most = float("inf") if self.budget is None else sum(self._paid.values()) + self.budget
-        self._whole = self._most
+        # What stood in the ledger of each shard when its present stage began.
+        self._paid = {shard: shard.spent() for shard in self.shards}
+        # Dollars that all ledgers together may come to.
+        self._whole = self._most = sum(self._paid.values()) + (float("inf") if self.budget is None else self.budget)
+        # What the ledger of each shard at work may come to, in the order in which they began.
+        self._ceilings = dict[Shard, float]()
+        self._unspent = dict[Shard, float]()  # what a part that did not do has left
+        self._finished = set[Shard]()
         self._cut()
 
     @property
@@ -69,7 +67,7 @@ class Allotment:
 
     def begin(self, shard: Shard) -> list[str]:
         """`shard` begins a stage; the options that tell it of its part."""
-        self._ceilings[shard] = self._paid.get(shard, 0.0)
+        self._ceilings[shard] = self._paid[shard]
         if self.budget is None and self.calls is None:
             return []
         self.divide()

@@ -29,7 +29,7 @@ from duel.audit.rarity import HISTORIES, SHARED_FILE, Rarity
 from duel.calls.ledger import Ledger, spent
 from duel.errors import UserError, WorkspaceError
 from duel.judging import looks
-from duel.reporting.tally import recorded
+from duel.records.record import json_object
 from duel.review.ballots import DRAWS_FILE, VOTES_FILE
 from duel.settings import SETTINGS_FILE, Settings
 from duel.sources import output
@@ -59,10 +59,8 @@ class Shard:
 
     def figures(self) -> dict[str, Any]:
         """How far its stages have come. Every answer is read: 0.1 ms each."""
-        paths, challengers = self.workspace.answer_paths(), 0
-        for path in paths:
-            with contextlib.suppress(OSError, ValueError, AttributeError):
-                challengers += bool(orjson.loads(path.read_bytes()).get("challenger"))
+        paths = self.workspace.answer_paths()
+        challengers = sum(bool(json_object(path).get("challenger")) for path in paths)
         asked = {"turns": self.prompts, "kings": len(paths), "challengers": challengers}
         judged = {"judged": len(self.workspace.score_paths()), "decided": self.decided}
         return {"shard": self.name, **asked, **judged, "dollars": round(self.spent(), 4)}
@@ -75,10 +73,6 @@ def number_of(instance_id: str, repo: str, shards: int) -> int:
     """The shard of a pull request: by a hash of its repository, under the name that all spellings share."""
     whose = repo_of(instance_id) or canonical_repo(repo) or instance_id
     return int.from_bytes(hashlib.sha256(whose.encode("utf-8", "surrogatepass")).digest()[:8]) % shards
-
-
-def place(whole: Workspace, number: int) -> Workspace:
-    return Workspace(whole.root / SHARDS_FOLDER / f"{number:04d}")
 
 
 def there(whole: Workspace) -> list[Shard]:
@@ -129,8 +123,8 @@ def split(whole: Workspace, settings: Settings, shards: int) -> list[int]:
     """
     if not whole.prompt_files():
         raise UserError("there are no prompts to split", where=whole.root / "prompt", hint="run prompt.py first")
-    secret, parts = whole.secret(), [place(whole, number) for number in range(shards)]
-    folder = whole.root / SHARDS_FOLDER
+    secret, folder = whole.secret(), whole.root / SHARDS_FOLDER
+    parts = [Workspace(folder / f"{number:04d}") for number in range(shards)]
     others = {inside.parent.name for inside in folder.glob(f"*/{PRIVATE_FOLDER}")} - {part.root.name for part in parts}
     known = next((shard.of for shard in found(whole) if shard.of != shards), None)
     if known or others:
@@ -271,7 +265,7 @@ def _lines(whole: Workspace, part: Workspace, name: str) -> int:
 def _add_figures(whole: Workspace, parts: list[Shard]) -> None:
     """What was executed, added up."""
     counts, without = Counter[str](), Counter[str]()
-    found = [told for shard in parts if (told := recorded(shard.workspace, "execute.json"))]
+    found = [told for shard in parts if (told := json_object(shard.workspace.report / "execute.json"))]
     for told in found:
         counts.update({name: count for name, count in told.items() if isinstance(count, int)})
         without.update(told.get("without") or {})

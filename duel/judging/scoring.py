@@ -129,7 +129,6 @@ class Columns:
 
 
 ARRAYS = tuple(one.name for one in fields(Columns) if one.name != "judges")
-NUMBERS = ("votes", "asked", "tokens", "cost", "lengths")  # the others hold objects
 
 
 def objects(values: Iterable[Any]) -> Objects:

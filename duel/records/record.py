@@ -1,7 +1,9 @@
 """What every record on disk has in common: typed fields, a format tag, and unknown keys that survive a round trip."""
 
+import contextlib
 import re
 from math import isfinite
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import orjson
@@ -44,6 +46,14 @@ def plain(found: Any) -> Any:
     if isinstance(found, list):
         return [plain(value) for value in found]
     return found.item() if type(found).__module__ == "numpy" else found
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of ours; {} where there is none, or it cannot be read."""
+    with contextlib.suppress(OSError, ValueError):
+        found = orjson.loads(path.read_bytes())
+        return found if isinstance(found, dict) else {}
+    return {}
 
 
 class Record(Part):

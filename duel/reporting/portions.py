@@ -21,6 +21,7 @@ import orjson
 from duel.errors import ItemError
 from duel.processes import spread
 from duel.records import Bucket, Kept, Verdict
+from duel.records.record import json_object
 from duel.refining.rewrites import Refined
 from duel.reporting.listed_turns import Judged, ListedTurn, NotOfThisVerdict, Reader
 from duel.reporting.page import CHUNK_TURNS, PORTION_TURNS, Details, packed, searched
@@ -90,11 +91,8 @@ def _bytes(path: Path) -> bytes:
 
 
 def _is_kept_record(path: Path) -> bool:
-    with contextlib.suppress(ValueError):
-        record = orjson.loads(_bytes(path))
-        tag = record.get("format") if isinstance(record, dict) else None
-        return isinstance(tag, str) and tag.split("/")[0] == Kept.kind()
-    return False
+    tag = json_object(path).get("format")
+    return isinstance(tag, str) and tag.split("/")[0] == Kept.kind()
 
 
 def enriched(judged: Judged) -> Kept:

@@ -9,11 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from duel.calls import prices
 from duel.calls.ledger import Ledger
 from duel.records import Verdict
+from duel.records.record import json_object
 from duel.registry import OFFLINE
 from duel.reporting import wording
 from duel.reporting.listed_turns import FIRST, GUIDED, REFINED, SOURCES, ListedTurn
@@ -189,11 +188,11 @@ class Tally:
             "turns": {"judged": turns, "audited": audited, "leaking": leaking, "flipped": self.flipped},
             "groups": {name: _largest_first(groups) for name, groups in self.groups.items()},
             "judge_metrics": {judge.judge: judge.by_metric for judge in verdict.judges},
-            "execution": self.executed.summary(recorded(workspace, "execute.json")),
+            "execution": self.executed.summary(json_object(workspace.report / "execute.json")),
             "refining": rounds,
             "costs": self._costs(verdict, settings),
-            "sampling": recorded(workspace, "sampling.json"),
-            "auditor": recorded(workspace, "audit.json").get("auditor") or {},
+            "sampling": json_object(workspace.report / "sampling.json"),
+            "auditor": json_object(workspace.report / "audit.json").get("auditor") or {},
             "thresholds": {"final_min": final_min, "defeat_min": defeat_min},
         }
 
@@ -230,15 +229,6 @@ def left_out(dropped: list[dict[str, Any]]) -> list[dict[str, Any]]:
             counted[stage, reason] += 1
     ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     return [{"stage": stage, "reason": reason, "items": number} for (stage, reason), number in ordered]
-
-
-def recorded(workspace: Workspace, name: str) -> dict[str, Any]:
-    """What a stage left in report/`name`; nothing where it is not there or cannot be read."""
-    try:
-        found = orjson.loads((workspace.report / name).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def last_reply(workspace: Workspace) -> int:

@@ -20,6 +20,7 @@ from duel.command import say
 from duel.errors import ItemError, printable
 from duel.file_sums import Snapshot
 from duel.records import Answer, Commit, Prompt, Score
+from duel.records.record import json_object
 from duel.sections import SampleSection
 from duel.settings import Settings
 from duel.sources.parquet_tables import ParquetTable
@@ -54,11 +55,8 @@ def fingerprint(
 
 def read_mark(workspace: Workspace) -> dict[str, Any]:
     """The file that says which draw lies in the workspace, and that it is complete; {} where there is none."""
-    with suppress(OSError, ValueError):
-        mark = orjson.loads((workspace.private / MARK).read_bytes())
-        if isinstance(mark, dict) and isinstance(mark.get("files"), dict):
-            return mark
-    return {}
+    mark = json_object(workspace.private / MARK)
+    return mark if isinstance(mark.get("files"), dict) else {}
 
 
 def _digest(data: bytes) -> str:

@@ -24,6 +24,7 @@ from duel.command import say
 from duel.conversation import record_files
 from duel.environment import environment, expanded, hub_is_off, hub_token
 from duel.errors import SourceError, printable
+from duel.records.record import json_object
 from duel.registry import Registry
 from duel.workspace import Workspace, cannot_write
 
@@ -87,10 +88,7 @@ class HubTable:
         if _SHA.fullmatch(self.asked):
             return self.asked
         memory, key = self.workspace.private / "revisions.json", f"{self.name}@{self.asked}"
-        known: Any = None
-        with suppress(OSError, ValueError):
-            known = json.loads(memory.read_bytes())
-        known = known if isinstance(known, dict) else {}
+        known = json_object(memory)
         if self.again or not _SHA.fullmatch(str(known.get(key))):
             with in_plain_words(self.name, self.asked):
                 known[key] = str(self.api.dataset_info(self.name, revision=self.asked or None).sha)

@@ -23,6 +23,10 @@ from tests.offline.watched import StandIn
 Script = Callable[..., Finished]
 
 
+def place(whole: Workspace, number: int) -> Workspace:
+    return Workspace(whole.root / "shards" / f"{number:04d}")
+
+
 def test_one_four_and_sixteen_shards_give_the_verdict_of_the_whole_bit_for_bit(
     drawn: Workspace, script: Script, stand_in: StandIn
 ) -> None:
@@ -56,7 +60,7 @@ def test_near_duplicates_that_lie_in_two_shards_are_decided_in_one_place(
     for stage in ("king.py", "ch.py", "audit", "validate.py"):
         script(stage, "--workspace", whole.root)
     run_shards(script, drawn, 4)
-    apart = [find(shards.place(drawn, home), stem) for home, stem in zip((homes[0], homes[other]), twins, strict=True)]
+    apart = [find(place(drawn, home), stem) for home, stem in zip((homes[0], homes[other]), twins, strict=True)]
     assert apart == ["", ""]
     script("shard", "merge", "--workspace", drawn.root)
     assert find(drawn, twins[1]) == find(whole, twins[1]) == twins[0]
@@ -134,8 +138,8 @@ def test_a_shard_that_is_missing_or_was_left_half_done_comes_back_by_the_same_sp
     drawn: Workspace, script: Script
 ) -> None:
     script("shard", "split", 3, "--workspace", drawn.root, code=0)
-    shutil.rmtree(shards.place(drawn, 2).root)
-    (shards.place(drawn, 0).root / SHARD_FILE).unlink()
+    shutil.rmtree(place(drawn, 2).root)
+    (place(drawn, 0).root / SHARD_FILE).unlink()
     assert "1 of 3" in script("shard", "merge", "--workspace", drawn.root, code=2).err
     assert "another number" in script("shard", "split", 4, "--workspace", drawn.root, code=2).err
     script("shard", "split", 3, "--workspace", drawn.root, code=0)

@@ -252,7 +252,7 @@ def test_a_row_of_columns_is_what_one_score_says_and_of_damage_nothing() -> None
     assert (found.opponents[0], found.challengers[0], found.opponents[1]) == ("writer-k", "writer-c", "")
     assert (found.made_by.tolist(), found.candidates.tolist()) == (["made", ""], ["texts", ""])
     assert found.attempts.tolist() == [("order", "verdict"), ()]
-    kinds = {name: getattr(found, name).dtype for name in scoring.NUMBERS}
+    kinds = {name: getattr(found, name).dtype for name in ("votes", "asked", "tokens", "cost", "lengths")}
     assert kinds == {"votes": np.uint8, "asked": np.int32, "tokens": np.int64, "cost": float, "lengths": np.int64}
     assert found.where([1]).files.tolist() == ["p_2"]
 
