@@ -17,7 +17,7 @@ from duel.workspace import Workspace
 from tests.calls.faulty import Asked, Faulty, Said, good, refusal
 from tests.judging.judges import TURN, write_answers
 
-TURNS = 32
+TURNS = 20
 ALIVE, DEAD = ("judge/a", "judge/c"), "judge/b"
 CHAIN = """
 [judge]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,21 @@ def workspace(tmp_path: Path) -> Workspace:
     made = Workspace(tmp_path)
     write_answers(made, 32, challenger=TURN.format("src", "src/main.py"))
     return made
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for what the first test that needs it makes."""
+    return tmp_path_factory.mktemp("kept")
+
+
+@pytest.fixture
+def validated(workspace: Workspace, kept: Path) -> Workspace:
+    """The same with votes, scores and a verdict."""
+    if not (first := kept / "validated").exists():
+        validate.run(workspace, chosen_with(workspace), offline=True)
+        shutil.copytree(workspace.root, first)
+    return Workspace(shutil.copytree(first, workspace.root, dirs_exist_ok=True))
 
 
 def verdict(workspace: Workspace) -> dict[str, Any]:
@@ -261,15 +277,13 @@ def test_the_scores_are_left_as_one_table_with_a_column_for_each_vote(
     + [("usage", {"prompt_tokens": told}, 32) for told in ("many", {"input": 1}, 1e300, 1 << 60)],
 )
 def test_a_score_file_with_an_impossible_number_is_damaged_or_its_tokens_are_not_counted(
-    workspace: Workspace, field: str, value: Any, counted: int
+    validated: Workspace, field: str, value: Any, counted: int
 ) -> None:
-    chosen = chosen_with(workspace)
-    validate.run(workspace, chosen, offline=True)
-    path = workspace.score_paths()[0]
+    path = validated.score_paths()[0]
     told = json.loads(path.read_bytes())
     told["votes"][0][field] = value
     path.write_text(json.dumps(told), "utf-8")
-    again = validate.run(workspace, chosen, regate=True)
+    again = validate.run(validated, chosen_with(validated), regate=True)
     assert (again.found.parsed, again.exit_code) == (counted, int(counted < 32))
     assert again.found.left_out.get("damaged", 0) == 32 - counted
     assert 0 <= again.found.tokens["input"] < 1 << 40

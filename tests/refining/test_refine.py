@@ -70,7 +70,7 @@ def test_progress_knows_how_many_turns_are_borderline(story: Make) -> None:
 def test_a_rewrite_that_changes_nothing_is_promoted_as_often_as_the_control_arm_and_did_not_help(
     story: Make, words: str
 ) -> None:
-    told = story(World(words=words), 80, NEAR)
+    told = story(World(words=words), 60, NEAR)
     (row,) = told.refine()
     assert row["rewritten"] > 20 and row["control"]["turns"] == min(50, row["rewritten"])
     assert row["control"]["mean"] > 0.1, "asking again promotes some of them: that is the floor"
@@ -88,7 +88,7 @@ def test_a_turn_that_is_written_as_it_was_is_never_promoted_however_often_it_is_
 
 
 def test_a_truly_better_rewrite_helps_and_the_report_says_by_how_much_held_out(story: Make) -> None:
-    told = story(World(gain=0.4, words="glance"), 80, NEAR)
+    told = story(World(gain=0.4, words="glance"), 60, NEAR)
     verdict = orjson.loads(told.workspace.duel.read_bytes())
     before = set(told.final())
     (row,) = told.refine()
@@ -109,7 +109,7 @@ def test_a_truly_better_rewrite_helps_and_the_report_says_by_how_much_held_out(s
 
 
 def test_a_rewrite_that_only_pleases_its_coaches_is_promoted_by_them_and_by_nobody_else(story: Make) -> None:
-    told = story(World(words="glance", flattery=0.8), 80, NEAR)
+    told = story(World(words="glance", flattery=0.8), 60, NEAR)
     (row,) = told.refine()
     assert row["by_coaches"] > row["by_held_out"]["mean"] + 0.3
     assert abs(row["gain"]) <= row["gain_error"] and row["helped"] is False
