@@ -33,7 +33,8 @@ class FormKept:
         self.usable += not problem
         self.telling += not problem or not (again or reply.rejected)
         if self.telling >= FORM_REPLIES and self.usable * FORM_SHARE < self.telling:
-            what = f"{self.usable} of {self.telling} replies could be used: the model does not keep the form ({problem})"
+            told = f"{self.usable} of {self.telling} replies could be used"
+            what = f"{told}: the model does not keep the form ({problem})"
             hint = "a THOUGHT and one bash block are asked for; try another [generate] model, more `max_tokens` or"
             hint += " `thinking = false`. What was paid for is kept"
             raise EndpointError(what, where=reply.model, value=reply.text, hint=hint)
