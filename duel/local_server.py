@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 
 @contextmanager
 def serving(application: web.Application, port: int = 0) -> Iterator[int]:
-    """Serve in a thread while the body runs; yields the port (0: a free one). OSError: taken; OverflowError: no port."""
+    """Serve in a thread while the body runs; yields the port (0: any). OSError: taken; OverflowError: no port."""
     started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, int]] = concurrent.futures.Future()
     end = asyncio.Event()
 
