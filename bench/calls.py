@@ -4,9 +4,9 @@
     python -m bench.calls throughput capacity     single rows
     python -m bench.calls kills --kills 5
 
-Rows: throughput, rerun, faults, capacity, neighbors, memory, kill, kills. Work goes through king.py as a user runs it
-(kills: and through ch.py and validate.py), against an endpoint in a process of its own. Seconds depend on what else the
-machine does: read the ratios. `openai` is compared where it is installed.
+Rows: throughput, wide, rerun, faults, capacity, neighbors, memory, kill, kills. Work goes through king.py as a user
+runs it (kills: and through ch.py and validate.py), against an endpoint in a process of its own. Seconds depend on what
+else the machine does: read the ratios. `openai` is compared where it is installed.
 """
 
 from __future__ import annotations
@@ -168,6 +168,21 @@ def throughput(table: Table, server: Endpoint, folder: Path, turns: int) -> floa
         if other:
             table.add(f"  {client}, calls alone", f"{other['span_s']:.2f} s, {1000 * other['cpu_s'] / turns:.2f} ms")
     return span
+
+
+def wide(table: Table, server: Endpoint, folder: Path, turns: int, at_a_time: int = 512) -> None:
+    """As many at a time as keep one core busy; three runs, the middle one counts."""
+    work, spans, most = folder / "wide", [], []
+    for _ in range(3):
+        server.reset()
+        run("king.py", workspace(work, turns, concurrency=at_a_time), server.url)
+        stats = server.stats()
+        spans.append(stats["span_s"])
+        most.append(stats["most_in_flight"])
+    saved = len(list((work / "answer_0").glob("*.json")))
+    table.add(f"{turns:,} replies, {at_a_time} at a time", f"{saved:,} saved", "all", saved == turns)
+    figure = f"{' '.join(f'{span:.2f}' for span in spans)} s, {' '.join(map(str, most))} in flight"
+    table.add("  first call to last reply", figure, "1.8 s, 480", sorted(spans)[1] <= 1.8 and sorted(most)[1] >= 480)
 
 
 def compare(client: str, server: Endpoint, turns: int, **settings: Any) -> dict[str, Any]:
@@ -363,7 +378,7 @@ def commits(work: Path, turns: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ["throughput", "rerun", "faults", "capacity", "neighbors", "memory", "kill", "kills"]
+    names = ["throughput", "wide", "rerun", "faults", "capacity", "neighbors", "memory", "kill", "kills"]
     parser.add_argument("rows", nargs="*", metavar="ROW", help=", ".join(names))
     parser.add_argument("--turns", type=int, default=TURNS)
     parser.add_argument("--latency", type=float, default=LATENCY_S, help="of the capacity rows, in seconds")
@@ -378,6 +393,8 @@ def main() -> None:
         folder, span = Path(made), 0.0
         if {"throughput", "faults"} & set(rows):
             span = throughput(table, server, folder, turns)
+        if "wide" in rows:
+            wide(table, server, folder, turns)
         if "rerun" in rows:
             rerun(table, server, folder, turns)
         if "faults" in rows:

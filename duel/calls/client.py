@@ -87,10 +87,6 @@ class Client:
             self.ledger.reject(reply.key, reason)
 
     @property
-    def in_flight(self) -> int:
-        return sum(line.level.in_flight for line in self.lines.values())
-
-    @property
     def hunger(self) -> int:
         if not self.lines:
             return 1
@@ -182,7 +178,7 @@ class Client:
             body = encode(call.request, line.model, call.max_tokens, stream=stream, dialect=line.dialect)
             call.body_bytes, call.asked_in = len(body), line.dialect.changes
             worst_case = line.worst_case(len(body), call.max_tokens)
-            self.ledger.keep_room(self.in_flight)
+            self.ledger.keep_room(self.seats.taken)
             await self.spending.reserve(worst_case)
             start.at = call.sent_at = loop.time()
             call.sent, call.tries = True, call.tries + 1

@@ -84,7 +84,7 @@ def from_status(status: int, body: Any, retry_after_s: float | None = None) -> F
     return replace(failure, no_model=status == 404)
 
 
-def from_error_object(error: Any, now: float, usage: Mapping[str, int] | None = None) -> Failure:
+def from_error_object(error: Any, usage: Mapping[str, int] | None = None) -> Failure:
     """An error that came with HTTP 200, in the body or as an event of the stream."""
     fields = error if isinstance(error, dict) else {}
     for code in (fields.get("code"), fields.get("status")):

@@ -83,7 +83,7 @@ class Lane:
     @property
     def hunger(self) -> int:
         """Requests that would be put to use: less than a round is waiting (a level may double in one)."""
-        return 0 if self.out else max(0, math.ceil(max(4.0, self.level.limit) - self.queued))
+        return 0 if self.out else max(0, max(4, self.level.share) - self.queued)
 
     @property
     def held_s(self) -> float:
@@ -142,7 +142,6 @@ class Lane:
         if start.early:
             self.pace.forget()
         self.pace.answered(tokens)
-        self.level.unsaved += 1
         self.level.answered(start.ticket)
         self.seats.give_back()
 
@@ -248,9 +247,8 @@ class Lane:
         self._held_until = _now() + self._hold_s(retry_after_s)
         self._holds += 1
         self.level.collapse()
-        self.gone = self.gone or self.over
-        if self.gone or self.reroutes:
-            self.send_away()
+        if self.gone or self.over or self.reroutes:
+            self.send_away(for_good=self.over)
 
     def _hold_s(self, retry_after_s: float | None) -> float:
         first_s = self.endpoint.retry_initial_backoff_s
@@ -264,11 +262,9 @@ class Lane:
     def send_away(self, *, for_good: bool = False) -> None:
         """Every request in the queue meets ModelGone, and so does every further one where it is `for_good`."""
         self.gone = self.gone or for_good
-        for turn in (*self._retries, *self._fresh):
-            if not turn.done():
+        while self.queued:
+            if not (turn := self._next_turn()).done():
                 turn.set_exception(ModelGone())
-        self._retries.clear()
-        self._fresh.clear()
 
     def _dispatch(self) -> None:
         """Give turns to whoever may go now. Called after every event, so that what waits always has one to come.

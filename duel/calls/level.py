@@ -18,6 +18,7 @@ Processes of one user find it together, in equal shares (`neighbors`): eight of 
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -73,10 +74,6 @@ class Level:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def limit(self) -> float:
-        return max(1.0, self._share)
-
-    @property
     def in_flight(self) -> int:
         return self._row.in_flight
 
@@ -89,11 +86,11 @@ class Level:
     def free(self) -> bool:
         if self._file is not None:
             self._row.hungry_at = self._clock()
-        full = self.in_flight + self.unsaved >= self._share or self.everywhere + self.unsaved >= int(self.known.limit)
+        full = self.in_flight + self.unsaved >= self.share or self.everywhere + self.unsaved >= int(self.known.limit)
         return not (self.known.counting or full)
 
     @property
-    def _share(self) -> int:
+    def share(self) -> int:
         """Equal shares for all with work, of the level less what those without still have out."""
         if len(self._alive) == 1:
             return int(self.known.limit)
@@ -105,27 +102,23 @@ class Level:
 
     def wait(self, dispatch: Callable[[], None]) -> None:
         """Have `dispatch` called whenever the share may have grown. The first time this joins the others."""
-        joined, self._wake = self._wake is not None, dispatch
-        if self._lease is not None and not joined:
-            try:
-                file = LeaseFile(self._lease)
-                self._join(file)
-            except (OSError, ValueError, StopIteration):  # no folder to meet in, or too many: each for itself
-                return
-            self._file = file
+        self._wake, lease, self._lease = dispatch, self._lease, None
+        if lease is not None:
+            # No folder to meet in, or too many: each for itself.
+            with contextlib.suppress(OSError, ValueError, StopIteration):
+                self._join(LeaseFile(lease))
             self._tick()
 
     def leave(self) -> None:
-        if self._timer is not None:
+        if self._file is not None and self._timer is not None:
             self._timer.cancel()
-        if self._file is not None:
             self._row.beat, self._file = 0.0, None
 
     def _join(self, file: LeaseFile) -> None:
         self._joined, out = self._clock(), self.in_flight
         self._row = file.join(self._joined, self.known)
         self._row.in_flight = out
-        self.known, self._alive = file.known, file.alive(self._joined)
+        self.known, self._alive, self._file = file.known, file.alive(self._joined), file
 
     def _tick(self) -> None:
         if self._file is None or self._wake is None:
@@ -157,6 +150,7 @@ class Level:
 
     def answered(self, number: int) -> None:
         self._row.in_flight -= 1
+        self.unsaved += 1
         known = self.known
         if number < known.epoch or known.counting:
             return
@@ -227,7 +221,6 @@ class Level:
         known = self.known
         if not known.counting:
             return
-        known.counting = False
         standing, share = known.standing, known.refused_since / max(1, known.next - known.since)
         known.crowded = share > MOST_BACKGROUND and standing > 0
         if known.before_probe:
@@ -252,7 +245,7 @@ class Level:
         """Refusals are a matter of pace: the falls were none."""
         known = self.known
         known.limit = max(known.limit, known.trial)
-        known.settled_at, known.exhausted, known.counting = self.cap, False, False
+        known.settled_at, known.exhausted = self.cap, False
         self._change()
 
     def collapse(self) -> None:
@@ -263,12 +256,13 @@ class Level:
         if before > 1:  # else it is held back again, and where the level was is known already
             known.settled_at = max(before, known.settled_at if known.settled_at < self.cap else 1.0)
         known.limit = 1.0
-        known.exhausted = known.fruitless = known.counting = False
+        known.exhausted = known.fruitless = False
         self._change()
 
     def _change(self) -> None:
         """A new epoch begins: what was sent before says nothing about the level from here."""
         known = self.known
         known.epoch = known.since = known.next
+        known.counting = False
         known.taken = known.refused = known.refused_since = known.trial = known.before_probe = known.suspicion = 0
         known.expected = known.background

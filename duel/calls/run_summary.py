@@ -236,7 +236,7 @@ class Progress:
         yield f"{bar}{summary.title}: {at:,}" + (f" of {total:,} ({100 * at // total}%)" if total else "")
         finished = summary.done + summary.left_out + summary.failed.total()
         yield f"{60 * finished / seconds:,.0f} a minute"
-        yield f"{self._client.in_flight:,} in flight"
+        yield f"{self._client.seats.taken:,} in flight"
         yield f"{summary.tokens_in + summary.tokens_out:,} tokens"
         yield summary.spent
         if total and finished:

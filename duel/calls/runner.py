@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from duel.calls import prices
 from duel.calls.client import Client
@@ -206,8 +206,7 @@ class _Run:
             if not room:
                 self._room.clear()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_AGAIN_S):
-                        await self._room.wait()
+                    await asyncio.wait_for(self._room.wait(), LOOK_AGAIN_S)
                 continue
             taken_up = list(islice(jobs, room))
             for job in taken_up:
@@ -242,7 +241,6 @@ class _Run:
     def _interrupts(self) -> Iterator[None]:
         """Ctrl-C waits for the replies in flight, a second one does not; SIGTERM and SIGHUP wait for a few seconds."""
         loop = asyncio.get_running_loop()
-        before: dict[int, Any] = {}
 
         def interrupt(drain_s: float | None) -> None:
             summary = self.client.summary
@@ -251,15 +249,12 @@ class _Run:
             if drain_s is not None:
                 loop.call_later(drain_s, lambda: self.client.stop(at_once=True))
 
-        # Not the main thread, or no signals here.
-        with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
-            for number in ENDING_SIGNALS:
-                handler = signal.getsignal(number)
-                loop.add_signal_handler(number, interrupt, None if number == signal.SIGINT else DRAIN_S)
-                before[number] = handler
-        try:
+        with contextlib.ExitStack() as after:
+            # Not the main thread, or no signals here.
+            with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
+                for number in ENDING_SIGNALS:
+                    before = signal.getsignal(number)
+                    loop.add_signal_handler(number, interrupt, None if number == signal.SIGINT else DRAIN_S)
+                    after.callback(signal.signal, number, before)
+                    after.callback(loop.remove_signal_handler, number)
             yield
-        finally:
-            for number, handler in before.items():
-                loop.remove_signal_handler(number)
-                signal.signal(number, handler)

@@ -7,8 +7,8 @@ Why aiohttp and not the openai SDK: at 128 in flight a 20 KB request costs 0.37 
 import contextlib
 import errno
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -24,6 +24,8 @@ from duel.sections import EndpointSection
 
 # A reply of 32,768 tokens with its reasoning is under 1 MB; what exceeds this is no chat completion.
 MAX_REPLY_BYTES = 16 * 1024 * 1024
+# A refusal may echo the request.
+MAX_REFUSAL_BYTES = 1024 * 1024
 # Until something has answered, a connection may take so long: two attempts are to fit into five seconds.
 FIRST_CONNECT_S = 2.0
 # What stands in the key's place wherever an endpoint echoes it. Shorter keys are words ("none", "offline").
@@ -31,19 +33,11 @@ REDACTED, SHORTEST_KEY = "[key]", 8
 _NO_FILE = (errno.EMFILE, errno.ENFILE)
 
 
-@dataclass
-class _Way:
-    provider: Provider
-    url: URL
-    headers: dict[str, str] = field(repr=False)
-    proxy: str | None = field(repr=False)
-    answers: bool = False  # once any response has come from there
-
-
 class HttpTransport:
     def __init__(self, endpoint: EndpointSection) -> None:
         self._endpoint = endpoint
-        self._ways: dict[int, _Way] = {}
+        self._ways: dict[int, dict[str, Any]] = {}
+        self._answering: set[int] = set()  # those from which any response has come
 
     async def __aenter__(self) -> Self:
         # limit=0: the lanes decide how many calls are in flight. No cookie is kept, no .netrc is read.
@@ -57,27 +51,25 @@ class HttpTransport:
     async def send(self, provider: Provider, body: bytes) -> tuple[Reply | Failure, dict[str, Left]]:
         """One exchange, and what headers say of limits. Never raises for what the network or the endpoint does."""
         if (way := self._ways.get(id(provider))) is None:
-            url = provider.url("/chat/completions")
-            headers = {**headers_for(provider), "Content-Type": "application/json"}
-            way = self._ways[id(provider)] = _Way(provider, URL(url), headers, proxy_for(url))
-        if way.proxy and not way.proxy.startswith("http"):
-            scheme = urlsplit(way.proxy).scheme
+            url, kind = provider.url("/chat/completions"), {"Content-Type": "application/json"}
+            way = self._ways[id(provider)] = _way(provider, url, kind)
+        if way["proxy"] and not way["proxy"].startswith("http"):
+            scheme = urlsplit(way["proxy"]).scheme
             words = f"a proxy that speaks {scheme} is not supported, only http:// and https://"
             return Failure("proxy-scheme", Meaning.RUN, words, unsent=True), {}
-        endpoint = self._endpoint
-        connect_s = min(endpoint.connect_timeout_s, endpoint.connect_timeout_s if way.answers else FIRST_CONNECT_S)
+        endpoint, started = self._endpoint, False
+        most_s = endpoint.connect_timeout_s if id(provider) in self._answering else FIRST_CONNECT_S
+        connect_s = min(endpoint.connect_timeout_s, most_s)
         stall_s = endpoint.stall_timeout_s if endpoint.stream else None
         timeout = aiohttp.ClientTimeout(total=endpoint.timeout_s, sock_connect=connect_s, sock_read=stall_s)
-        started = False
         try:
-            async with self._session.post(
-                way.url, data=body, headers=way.headers, proxy=way.proxy, timeout=timeout, allow_redirects=False
-            ) as response:
-                started = way.answers = True
+            async with self._session.post(data=body, timeout=timeout, **way) as response:
+                started = True
+                self._answering.add(id(provider))
                 outcome = await _outcome(response, provider.api_key)
                 return _without_key(outcome, provider.api_key), limits_left(response.headers, time.time())
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            failure = failure_of(error, f"no reply within {self._endpoint.timeout_s:g} s")
+            failure = failure_of(error, f"no reply within {endpoint.timeout_s:g} s")
             return replace(failure, billed=failure.billed or started), {}
 
     async def models(self, provider: Provider) -> list[str]:
@@ -99,10 +91,11 @@ class HttpTransport:
         return []
 
 
-def headers_for(provider: Provider) -> dict[str, str]:
-    """What goes with every call: whose it is, the user's own headers, the key."""
-    headers = {"User-Agent": "duel-curation", **provider.headers}
-    return {**headers, "Authorization": f"Bearer {provider.api_key}"} if provider.api_key else headers
+def _way(provider: Provider, url: str, headers: Mapping[str, str]) -> dict[str, Any]:
+    """How every request goes out: with the user's own headers and the key, and to no other host than `url`'s."""
+    key = {"Authorization": f"Bearer {provider.api_key}"} if provider.api_key else {}
+    told = {"User-Agent": "duel-curation", **provider.headers, **key, **headers}
+    return {"url": URL(url), "headers": told, "proxy": proxy_for(url), "allow_redirects": False}
 
 
 class NoAnswer(Exception):
@@ -117,22 +110,17 @@ async def received(
     session: aiohttp.ClientSession, provider: Provider, method: str, url: str, most: int, **sent: Any
 ) -> AsyncIterator[bytes]:
     """What `url` answers with, in pieces, at most so many bytes. Raises NoAnswer."""
-    headers, refusal, size = {**headers_for(provider), **sent.pop("headers", {})}, b"", 0
+    size = 0
     try:
-        async with session.request(
-            method, url, headers=headers, proxy=proxy_for(url), allow_redirects=False, **sent
-        ) as response:
+        way = _way(provider, url, sent.pop("headers", {}))
+        async with session.request(method, **way, **sent) as response:
+            if response.status >= 300:
+                raise NoAnswer(await _refusal(response, provider.api_key))
             async for chunk in response.content.iter_any():
                 size += len(chunk)
                 if size > most:
                     raise NoAnswer(broken_reply("too-large", f"{urlsplit(url).path} has over {most:,} bytes"))
-                if response.status < 300:
-                    yield chunk
-                else:
-                    refusal += chunk if len(refusal) < 65536 else b""
-            if response.status >= 300:
-                wait = retry_after(response.headers, time.time())
-                raise NoAnswer(from_status(response.status, without_key(refusal, provider.api_key), wait))
+                yield chunk
     except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
         raise NoAnswer(failure_of(error)) from None
 
@@ -161,16 +149,16 @@ def without_key(body: bytes, key: str) -> bytes:
 
 def _without_key(outcome: Reply | Failure, key: str) -> Reply | Failure:
     """A stream may bring the key in pieces."""
+    if len(key) < SHORTEST_KEY:
+        return outcome
     texts = {name: getattr(outcome, name, "") for name in ("text", "reasoning", "model", "words")}
     echoing = {name: text.replace(key, REDACTED) for name, text in texts.items() if key in text}
-    return replace(outcome, **echoing) if len(key) >= SHORTEST_KEY and echoing else outcome  # type: ignore[arg-type]
+    return replace(outcome, **echoing) if echoing else outcome  # type: ignore[arg-type]
 
 
 async def _outcome(response: aiohttp.ClientResponse, key: str) -> Reply | Failure:
-    if 300 <= response.status < 400:
-        target = urlsplit(response.headers.get("Location", "")).netloc
-        words = f"the address redirects to {target or 'elsewhere'}"
-        return Failure(f"http-{response.status}", Meaning.RUN, words, response.status)
+    if response.status != 200:
+        return await _refusal(response, key)
     stream = StreamReader() if "event-stream" in response.headers.get("Content-Type", "") else None
     chunks: list[bytes] = []
     size = 0
@@ -178,21 +166,28 @@ async def _outcome(response: aiohttp.ClientResponse, key: str) -> Reply | Failur
         size += len(chunk)
         if size > MAX_REPLY_BYTES:  # nothing behind the limit is read
             response.close()
-            if response.status == 200:
-                words = f"the reply exceeds {MAX_REPLY_BYTES:,} bytes"
-                return broken_reply("too-large", words)
-            chunks.clear()
-            break
-        if stream is None or response.status != 200:
+            return broken_reply("too-large", f"the reply exceeds {MAX_REPLY_BYTES:,} bytes")
+        if stream is None:
             chunks.append(chunk)
         else:
             stream.feed(chunk)
             if stream.done:
                 break
-    body = without_key(b"".join(chunks), key)
-    if response.status != 200:
-        return from_status(response.status, body, retry_after(response.headers, time.time()))
-    return decode(body, time.time()) if stream is None else stream.result(time.time())
+    return decode(without_key(b"".join(chunks), key)) if stream is None else stream.result()
+
+
+async def _refusal(response: aiohttp.ClientResponse, key: str) -> Failure:
+    if 300 <= response.status < 400:
+        target = urlsplit(response.headers.get("Location", "")).netloc
+        words = f"the address redirects to {target or 'elsewhere'}"
+        return Failure(f"http-{response.status}", Meaning.RUN, words, response.status)
+    body = b""
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_REFUSAL_BYTES:
+            response.close()
+            break
+    return from_status(response.status, without_key(body, key), retry_after(response.headers, time.time()))
 
 
 def failure_of(error: Exception, late: str = "no answer in time") -> Failure:

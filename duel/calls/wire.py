@@ -27,14 +27,14 @@ _REFUSES = re.compile(
     r"\bunknown\b|\bextra_forbidden\b|\bdeprecated\b|cannot be (?:set|used|combined)"
 )
 _WORD = re.compile(r"[a-z_][a-z0-9_]*")
-# Left out wherever a refusal names them: they change how the reply comes, not what is asked.
-_OPTIONAL = frozenset({"response_format", "chat_template_kwargs", "stream_options"})
-# What stands inside an optional parameter.
+# What stands inside which optional parameter.
 _INSIDE = {
     "enable_thinking": "chat_template_kwargs",
     "json_schema": "response_format",
     "include_usage": "stream_options",
 }
+# Left out wherever a refusal names them: they change how the reply comes, not what is asked.
+_OPTIONAL = frozenset(_INSIDE.values())
 
 
 @dataclass
@@ -111,21 +111,21 @@ def parse_json(data: bytes) -> Any:
             raise ValueError("nested too deep") from None
 
 
-def decode(body: bytes, now: float) -> Reply | Failure:
+def decode(body: bytes) -> Reply | Failure:
     parsed = None
     with contextlib.suppress(ValueError):
         parsed = parse_json(body)
     if isinstance(parsed, dict):
-        return read(parsed, now)
+        return read(parsed)
     return broken_reply("malformed", f"the reply is no JSON object: {body[:80].decode('utf-8', 'replace')!r}")
 
 
-def read(parsed: Mapping[str, Any], now: float) -> Reply | Failure:
-    """What a whole reply says; `now` in seconds since the epoch."""
+def read(parsed: Mapping[str, Any]) -> Reply | Failure:
+    """What a whole reply says."""
     choice, error, content, reasoning, reason, tool_calls = _said(parsed, "message")
     usage, reason = read_usage(parsed.get("usage")), reason or "stop"
     if error is not None:
-        return from_error_object(error, now, usage)
+        return from_error_object(error, usage)
     if choice is None:
         return broken_reply("malformed", "the reply holds no choice", usage)
     if reason == "error":
@@ -134,8 +134,7 @@ def read(parsed: Mapping[str, Any], now: float) -> Reply | Failure:
         return broken_reply("content-filter", "the endpoint's filter cut the reply", usage)
     reason = CUT_SHORT if reason in _CUT_WORDS else reason
     # Some endpoints send structured output as the arguments of a tool call.
-    functions = [string(mapping(call.get("function")).get("arguments")) for call in tool_calls]
-    text = clean(content or "\n".join(filter(None, functions)))
+    text = clean(content or "\n".join(arguments for _, arguments in tool_calls if arguments))
     # Where reasoning has a field of its own, a tag in the content is part of the answer.
     if not reasoning.strip() or text.lstrip().startswith("<think>"):
         text, thought = split_thought(text)
@@ -145,10 +144,11 @@ def read(parsed: Mapping[str, Any], now: float) -> Reply | Failure:
     return Reply(text, clean(reasoning), clean(reason), clean(string(parsed.get("model"))), usage)
 
 
-def _said(parsed: Mapping[str, Any], *places: str) -> tuple[Any, Any, str, str, str, list[Mapping[str, Any]]]:
+def _said(parsed: Mapping[str, Any], *places: str) -> tuple[Any, Any, str, str, str, list[tuple[Any, str]]]:
     """(choice, error in place of a reply, content, reasoning, finish reason, tool calls) of a body or a stream's event.
 
-    `places`: where the message may stand, the likeliest first; some endpoints send an empty one beside it.
+    `places`: where the message may stand, the likeliest first; some endpoints send an empty one beside it. Of a tool
+    call: its index, where it is told, and arguments.
     """
     choices = parsed.get("choices")
     found = isinstance(choices, list) and choices and isinstance(choices[0], dict)
@@ -159,7 +159,8 @@ def _said(parsed: Mapping[str, Any], *places: str) -> tuple[Any, Any, str, str, 
     reasoning = string(message.get("reasoning_content")) or string(message.get("reasoning")) or thought
     reason = string(choice.get("finish_reason")) or string(choice.get("finishReason"))
     calls = message.get("tool_calls")
-    tool_calls = [mapping(call) for call in calls if call] if isinstance(calls, list) else []
+    called = [mapping(call) for call in calls] if isinstance(calls, list) else []
+    tool_calls = [(call.get("index"), string(mapping(call.get("function")).get("arguments"))) for call in called]
     return choice if found else None, error, content, reasoning, reason.lower(), tool_calls
 
 
@@ -224,15 +225,11 @@ def content_parts(content: Any) -> tuple[str, str]:
         return content, ""
     answer: list[str] = []
     thought: list[str] = []
-    for part in content if isinstance(content, list) else []:
-        if isinstance(part, str):
-            answer.append(part)
-        elif isinstance(part, dict):
-            kind = part.get("type")
-            texts = [part[name] for name in ("text", "thinking", "reasoning") if isinstance(part.get(name), str | list)]
-            said = texts[0] if texts else ""
-            told = thought if isinstance(kind, str) and kind in _THOUGHT_PARTS else answer
-            told.append(said if isinstance(said, str) else "".join(content_parts(said)))
+    for one in content if isinstance(content, list) else []:
+        part = {"text": one} if isinstance(one, str) else mapping(one)
+        texts = [part[name] for name in ("text", "thinking", "reasoning") if isinstance(part.get(name), str | list)]
+        said = "".join(content_parts(texts[0])) if texts else ""
+        (thought if string(part.get("type")) in _THOUGHT_PARTS else answer).append(said)
     return "".join(answer), "".join(thought)
 
 
@@ -310,11 +307,10 @@ class StreamReader:
         self._content.append(content)
         self._reasoning.append(reasoning)
         self._finish_reason = reason or self._finish_reason
-        for call in tool_calls:
-            index = call.get("index") if isinstance(call.get("index"), int) else 0
-            self._arguments.setdefault(index, []).append(string(mapping(call.get("function")).get("arguments")))
+        for index, arguments in tool_calls:
+            self._arguments.setdefault(index if isinstance(index, int) else 0, []).append(arguments)
 
-    def result(self, now: float) -> Reply | Failure:
+    def result(self) -> Reply | Failure:
         self.feed(b"\n\n")
         if not self._error and self._damaged:
             words = f"an event of the stream is damaged: {self._damaged.decode('utf-8', 'replace')!r}"
@@ -324,7 +320,7 @@ class StreamReader:
         calls = [{"function": {"arguments": "".join(pieces)}} for pieces in self._arguments.values()]
         said = {"content": "".join(self._content), "reasoning": "".join(self._reasoning), "tool_calls": calls}
         choice = {"message": said, "finish_reason": self._finish_reason, "error": self._error}
-        return read({"choices": [choice], "model": self._model, "usage": self._usage}, now)
+        return read({"choices": [choice], "model": self._model, "usage": self._usage})
 
 
 def _objects(event: bytes) -> Iterator[dict[str, Any]]:

@@ -28,12 +28,12 @@ def test_refusals_by_chance_do_not_collapse_the_level(seed: int) -> None:
     """10 % of 2,000 calls refused, 128 at a time: within twice the 16 rounds that it takes without."""
     world = World(2000, latency_s=0.2, noise=0.1, cap=128, start=128, seed=seed).run()
     assert world.seconds < 2 * 16 * 0.2 * 1.1
-    assert world.lane.level.limit > 100
+    assert world.lane.level.share > 100
 
 
 def test_a_capacity_that_changes_is_followed() -> None:
     world = World(6000, capacity=lambda now: 50 if now < 50 else 10 if now < 150 else 100).run()
-    assert world.lane.level.limit > 80
+    assert world.lane.level.share > 80
     assert world.share_refused < 0.05
 
 
@@ -68,7 +68,7 @@ def test_nine_tenths_of_a_limit_per_minute_are_used_however_slow_the_calls(
 
 def test_a_cap_is_never_exceeded() -> None:
     world = World(200, cap=3).run()
-    assert world.lane.level.limit == 3
+    assert world.lane.level.share == 3
     assert 200 / 3 * 0.95 < world.seconds < 200 / 3 * 1.3
 
 

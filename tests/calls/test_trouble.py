@@ -210,10 +210,10 @@ def test_retry_after_is_read_in_seconds_and_as_a_date(value: str | None, seconds
 
 
 def test_an_error_inside_a_good_status_means_what_it_says() -> None:
-    assert from_error_object({"code": 429, "message": "slow down"}, 0).meaning is Meaning.REFUSED
-    assert from_error_object({"message": "No instances available"}, 0).meaning is Meaning.REFUSED
-    assert from_error_object({"code": "401"}, 0).meaning is Meaning.RUN
-    assert from_error_object("what", 0).meaning is Meaning.FAULT
+    assert from_error_object({"code": 429, "message": "slow down"}).meaning is Meaning.REFUSED
+    assert from_error_object({"message": "No instances available"}).meaning is Meaning.REFUSED
+    assert from_error_object({"code": "401"}).meaning is Meaning.RUN
+    assert from_error_object("what").meaning is Meaning.FAULT
     assert from_status(529, b"").meaning is Meaning.REFUSED
 
 

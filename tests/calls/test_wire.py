@@ -28,10 +28,10 @@ ANYTHING: st.SearchStrategy[Any] = st.recursive(
 
 @given(ANYTHING)
 def test_any_json_is_a_completion_or_a_failure(value: Any) -> None:
-    assert isinstance(decode(orjson.dumps(value), 0), Reply | Failure)
+    assert isinstance(decode(orjson.dumps(value)), Reply | Failure)
     reader = StreamReader()
     reader.feed(b"data: " + orjson.dumps(value) + b"\n\n")
-    assert isinstance(reader.result(0), Reply | Failure)
+    assert isinstance(reader.result(), Reply | Failure)
 
 
 @given(st.binary(max_size=300), st.integers(1, 40))
@@ -39,7 +39,7 @@ def test_any_bytes_in_any_pieces_are_a_stream(data: bytes, size: int) -> None:
     reader = StreamReader()
     for start in range(0, len(data), size):
         reader.feed(data[start : start + size])
-    assert isinstance(reader.result(0), Reply | Failure)
+    assert isinstance(reader.result(), Reply | Failure)
 
 
 @given(st.text(max_size=60), st.integers(1, 9))
@@ -54,7 +54,7 @@ def test_a_stream_says_what_it_said_however_it_is_cut(text: str, size: int) -> N
     reader = StreamReader()
     for start in range(0, len(data), size):
         reader.feed(data[start : start + size])
-    result = reader.result(0)
+    result = reader.result()
     assert reader.done and isinstance(result, Reply)
     assert result.text == split_thought(clean(text + "!"))[0] and result.usage == {"completion_tokens": 3}
 
@@ -101,13 +101,13 @@ def test_cached_and_reasoning_tokens_are_kept_and_nonsense_is_not() -> None:
         "completion_tokens_details": {"reasoning_tokens": True},
     }  # fmt: skip
     message = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
-    result = decode(orjson.dumps(message), 0)
+    result = decode(orjson.dumps(message))
     assert isinstance(result, Reply) and result.usage == {"prompt_tokens": 10, "cached_tokens": 7}
 
 
 def test_a_whole_reply_is_its_message_whatever_stands_beside_it() -> None:
     choice = {"message": {"content": "x"}, "delta": {"role": "assistant", "content": ""}, "finish_reason": "stop"}
-    result = decode(orjson.dumps({"choices": [choice]}), 0)
+    result = decode(orjson.dumps({"choices": [choice]}))
     assert isinstance(result, Reply) and result.text == "x"
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -170,10 +169,10 @@ class BatchProvider:
         key, response = string(row.get("custom_id")), mapping(row.get("response"))
         body, status = mapping(response.get("body")), response.get("status_code", 200)
         if row.get("error") and not body:
-            return key, from_error_object(row["error"], time.time())
+            return key, from_error_object(row["error"])
         if status != 200:
             return key, from_status(status if isinstance(status, int) else 500, body)
-        return key, read_reply(body, time.time()) if body else broken_reply("malformed", "the result holds no reply")
+        return key, read_reply(body) if body else broken_reply("malformed", "the result holds no reply")
 
 
 class InlineBatches(BatchProvider):
@@ -276,7 +275,7 @@ class AnthropicMessages(InlineBatches):
         kind, message = string(result.get("type")), mapping(result.get("message"))
         if kind != "succeeded":
             if error := mapping(result.get("error")):
-                return key, from_error_object(error.get("error") or error, time.time())
+                return key, from_error_object(error.get("error") or error)
             return key, Failure(kind or "malformed", Meaning.FAULT)
         usage, kinds = mapping(message.get("usage")), ("input_tokens", "cache_creation_input_tokens", CACHED)
         asked = sum(n for name in kinds if isinstance(n := usage.get(name), int) and n >= 0)
@@ -285,7 +284,7 @@ class AnthropicMessages(InlineBatches):
         ended = _ENDS.get(string(message.get("stop_reason")), "stop")
         choice = {"message": {"role": "assistant", "content": message.get("content")}, "finish_reason": ended}
         completion = {"model": message.get("model"), "choices": [choice], "usage": told if usage else None}
-        return key, read_reply(completion, time.time())
+        return key, read_reply(completion)
 
 
 PROVIDERS.add("anthropic", AnthropicMessages())
