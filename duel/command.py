@@ -25,8 +25,9 @@ def run(main: Callable[[], int | None], *, installed: bool = False) -> NoReturn:
     """
     _mend_streams()
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores the one of a closed terminal
+            signal.signal(number, signal.default_int_handler)
     code = code_of(main, installed=installed)
     with contextlib.suppress(OSError):
         sys.stdout.flush()

@@ -254,6 +254,8 @@ class _Run:
             with contextlib.suppress(ValueError, RuntimeError, NotImplementedError):
                 for number in ENDING_SIGNALS:
                     before = signal.getsignal(number)
+                    if before is signal.SIG_IGN and number != signal.SIGINT:  # nohup; in a script's background SIGINT
+                        continue
                     loop.add_signal_handler(number, interrupt, None if number == signal.SIGINT else DRAIN_S)
                     after.callback(signal.signal, number, before)
                     after.callback(loop.remove_signal_handler, number)

@@ -52,6 +52,25 @@ def test_a_signal_to_the_process_ends_the_whole_run_after_the_replies_in_flight(
     assert len(sampled.answer_paths()) == served["unique_ok"] == served["requests"]
 
 
+def test_a_run_under_nohup_outlives_its_terminal(
+    sampled: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with endpoint(latency_s=0.02) as stand_in:
+        monkeypatch.setenv("CHUTES_BASE_URL", stand_in.base_url)
+        monkeypatch.setenv("CHUTES_API_KEY", "k")
+        before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        try:
+            run = forked_command("run", "--workspace", sampled.root, told=tmp_path / "said.txt")
+        finally:
+            signal.signal(signal.SIGHUP, before)
+        while run.is_alive() and not stand_in.stats()["requests"]:
+            run.join(0.005)
+        os.kill(run.pid or 0, signal.SIGHUP)
+        code = ended(run)
+    assert code == 0, (tmp_path / "said.txt").read_text()
+    assert len(sampled.answer_paths()) == 12
+
+
 def test_the_audit_comes_before_the_judges_and_its_turns_stay_out_of_the_buckets(
     script: Script, sampled: Workspace, stand_in: StandIn
 ) -> None:
