@@ -34,6 +34,7 @@ class Registry(Mapping[str, Part], Generic[Part]):
         self.kind, self.home = kind, home
         self._parts: dict[str, Part] = {}
         self._outside: dict[str, EntryPoint] = {}
+        self.own = frozenset[str]()  # those of this project, once they were looked for
         self._complete = False
 
     def add(self, name: str, part: Part) -> Part:
@@ -84,4 +85,5 @@ class Registry(Mapping[str, Part], Generic[Part]):
             package = import_module(self.home)
             for name in sorted(module.name for module in pkgutil.iter_modules(getattr(package, "__path__", ()))):
                 import_module(f"{self.home}.{name}")
+        self.own = frozenset(self._parts)
         self._outside = {entry.name: entry for entry in entry_points(group=f"duel.{self.kind}")}

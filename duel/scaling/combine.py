@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -32,7 +32,6 @@ from duel.scaling.scaled_rows import ScaledRow, home, source_files
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-Shared = TypeVar("Shared")
 SHOWN = 40  # sources in the card's table; statistics.json has all
 
 
@@ -75,12 +74,7 @@ class Spool:
 
     def fill(self, batches: Iterable[ReadBatch], handover: Handover) -> None:
         seen: set[bytes] = set()
-        shared: dict[Any, Any] = {}
-
-        def same(value: Shared) -> Shared:
-            """One copy in memory of what many rows share."""
-            return cast(Shared, shared.setdefault(value, value))
-
+        shared: dict[Any, Any] = {}  # one copy in memory of what many rows share
         with self.path.open("wb") as out:
             for (kind, name), parts in groupby(batches, key=lambda batch: batch[:2]):
                 dropped: list[Dropped] = []
@@ -97,8 +91,9 @@ class Spool:
                             seen.add(identity)
                             row.facts.start = out.tell()
                             out.write(row.line)
-                            row.facts.facets, row.facts.origin = same(row.facts.facets), same(row.facts.origin)
-                            row.facts.keys = [same(key) for key in row.facts.keys]
+                            row.facts.facets = shared.setdefault(row.facts.facets, row.facts.facets)
+                            row.facts.origin = shared.setdefault(row.facts.origin, row.facts.origin)
+                            row.facts.keys = [shared.setdefault(key, key) for key in row.facts.keys]
                             self.rows.append(row.facts)
                             fresh[place] = row.words
                     self.bands.add([*fresh.values()], batch.bands[[*fresh]])

@@ -13,7 +13,6 @@ import pytest
 
 from duel.conversation import text_actions
 from duel.exports import loading
-from duel.registry import Registry
 from duel.sources.sessions import session_formats
 from tests.sessions.logs import ClaudeCode, figures, mined, write_lines
 from tests.sessions.test_public_shapes import SHAPES
@@ -226,11 +225,13 @@ def test_one_file_from_outside_adds_a_format(tmp_path: Path, monkeypatch: pytest
         "        yield Session('toy', 'x', [Said('Fix.'), reply]).tally()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(session_formats, "READERS", Registry("session_reader"))
+    names = session_formats.names()
+    for kept, value in (("_parts", dict(session_formats.READERS)), ("_outside", {}), ("_complete", False)):
+        monkeypatch.setattr(session_formats.READERS, kept, value)
     for cached in (session_formats.names, session_formats.formats, session_formats.reader):
         cached.cache_clear()
     try:
-        assert "toy" in session_formats.formats()
+        assert session_formats.names() == ("toy", *names)
         assert figures(*mined(write_lines(tmp_path / "x.jsonl", [{"toy": "ls"}]))) == (1, 1, 1, 1, 0, 0)
     finally:
         monkeypatch.undo()

@@ -1,17 +1,15 @@
 """Session logs: the files, which reader a file is for, told by its content, and what readers build sessions with."""
 
 import os
-import pkgutil
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from duel.conversation import record_files, text_actions
 from duel.conversation.model import AgentCall, AgentReply, Lost, Session
@@ -21,7 +19,6 @@ from duel.environment import HUB_ID, expanded, hub_token
 from duel.errors import ItemError, SourceError
 from duel.registry import Registry
 from duel.sources.parquet_tables import hub_client, in_plain_words
-from duel.sources.sessions import readers
 from duel.workspace import natural_order
 
 # Formats tell themselves apart in their first records. Claude Code opens a session that it goes on with by as many
@@ -143,13 +140,16 @@ def find(root: Path) -> Iterator[Log]:
         yield Log(Path(error.filename), Path(error.filename).relative_to(root).as_posix())
 
 
+Read: TypeAlias = Callable[..., Iterator[Session]]
+
+
 @dataclass(frozen=True)
 class SessionReader:
     """How one format is told and read. One from outside is an entry point with these names, a module for example."""
 
     recognizes: Callable[[list[dict[str, Any]]], Any]
     """True where the first records of a file are this format's; of a database, `{"tables": […]}`."""
-    read: Callable[..., Iterator[Session]]  # the sessions of one file: `read(log, all_branches)`
+    read: Read  # the sessions of one file: `read(log, all_branches)`
     FOLDERS: tuple[str, ...] = ()  # where its agent writes by itself
 
 
@@ -157,16 +157,23 @@ def any_record(test: Callable[[dict[str, Any]], Any]) -> Callable[[list[dict[str
     return lambda sample: any(map(test, sample))
 
 
-READERS: Registry[SessionReader] = Registry("session_reader")
+READERS: Registry[SessionReader] = Registry("session_reader", home=f"{__package__}.readers")
+
+
+def reads(name: str, recognizes: Callable[[list[dict[str, Any]]], Any], *folders: str) -> Callable[[Read], Read]:
+    """Registers a function as what reads the sessions of a format."""
+
+    def register(read: Read) -> Read:
+        READERS.add(name, SessionReader(recognizes, read, folders))
+        return read
+
+    return register
 
 
 @cache
 def names() -> tuple[str, ...]:
-    modules = [import_module(f"{readers.__name__}.{module.name}") for module in pkgutil.iter_modules(readers.__path__)]
-    inside = {name: reader for module in modules for name, reader in module.FORMATS.items()}
-    for name, known in inside.items():
-        READERS.add(name, known)
-    return tuple(sorted(READERS, key=lambda name: (name in inside, name == _LAST, name)))
+    """Those from outside are asked first."""
+    return tuple(sorted(READERS, key=lambda name: (name in READERS.own, name == _LAST, name)))
 
 
 @cache

@@ -1,1 +1,1 @@
-"""Readers of session logs; each module offers its formats by name, as `FORMATS = {name: SessionReader(…)}`."""
+"""Readers of session logs; each module registers its formats by name, with `reads` of `session_formats`."""

@@ -13,7 +13,7 @@ from typing import Any
 from duel.conversation.model import AgentReply, Said, Session
 from duel.conversation.record_files import Hole
 from duel.conversation.values import parts, seconds, table, tables, text
-from duel.sources.sessions.session_formats import Log, SessionBuilder, SessionReader, SessionTree, TreeEntry, any_record
+from duel.sources.sessions.session_formats import Log, SessionBuilder, SessionTree, TreeEntry, any_record, reads
 
 _MESSAGES = {"user", "assistant"}
 # Lines that hold no message. Any other unknown type is noted by its name.
@@ -21,6 +21,9 @@ _SILENT = frozenset(
     "progress file-history-snapshot queue-operation summary ai-title custom-title last-prompt mode permission-mode"
     " bridge-session result stream_event rate_limit_event".split()
 )
+_KNOWN = _MESSAGES | _SILENT | {"system", "attachment"}
+_NAMES_ITS_SESSION = {"sessionId", "session_id", "leafUuid", "isSnapshotUpdate"}
+_IS_CLAUDE_CODE = any_record(lambda line: text(line, "type") in _KNOWN and line.keys() & _NAMES_ITS_SESSION)
 # What is kept of the harness's own notes of a tool's run: they may hold whole files several times.
 _OUTCOME = ("originalFile", "userModified", "isImage", "backgroundTaskId")
 # Written by the harness: meta text, a compaction's summary; an API error has the model `<synthetic>`.
@@ -59,6 +62,7 @@ class _Line(TreeEntry):
         return [text(block, name) for block in tables(self.message.get("content")) if block.get("type") == kind]
 
 
+@reads("claude-code", _IS_CLAUDE_CODE, "~/.claude/projects")
 def _read(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """The branch that the last message stands on, then, on request, each that tells something new; then sub-agents."""
     head: dict[str, Any] = {"compactions": 0}
@@ -218,9 +222,3 @@ def _add_said(line: _Line, by_harness: bool, command: str, builder: SessionBuild
                 last.cut = True
         session.entries.append(Said(spoken, images))
     return ""
-
-
-_NAMES_ITS_SESSION = {"sessionId", "session_id", "leafUuid", "isSnapshotUpdate"}
-_KNOWN = _MESSAGES | _SILENT | {"system", "attachment"}
-_recognizes = any_record(lambda line: text(line, "type") in _KNOWN and line.keys() & _NAMES_ITS_SESSION)
-FORMATS = {"claude-code": SessionReader(_recognizes, _read, ("~/.claude/projects",))}

@@ -10,8 +10,9 @@ from typing import Any
 
 from duel.conversation.model import AgentCall, AgentReply, Lost, Said, Session
 from duel.conversation.values import calls_of, joined, loaded, parts, seconds, table, tables, text
-from duel.sources.sessions.session_formats import Log, SessionBuilder, SessionReader, any_record
+from duel.sources.sessions.session_formats import Log, SessionBuilder, any_record, reads
 
+_ENVELOPES = ("session_meta", "response_item")  # of Codex
 # What Codex says in the person's name.
 _HARNESS = ("<environment_context>", "<user_instructions>", "# AGENTS.md instructions", "<turn_aborted>")
 _SHELLS = {"shell", "local_shell", "container.exec", "exec_command"}
@@ -26,6 +27,7 @@ _SILENT = frozenset(
 )
 
 
+@reads("codex", any_record(lambda r: r.get("type") in _ENVELOPES and "payload" in r), "~/.codex/sessions")
 def _codex(log: Log, all_branches: bool = False) -> Iterator[Session]:
     session = Session("codex", log.path.name.split(".")[0])
     builder = SessionBuilder(session, log)
@@ -98,6 +100,7 @@ def _is_opencode(sample: list[dict[str, Any]]) -> bool:
     return "info" in first and any("parts" in m for m in tables(first.get("messages")))
 
 
+@reads("opencode", _is_opencode, "~/.local/share/opencode")
 def _opencode(log: Log, all_branches: bool = False) -> Iterator[Session]:
     if log.is_database:
         for key, folder in log.query("SELECT id, directory FROM session ORDER BY id"):
@@ -144,6 +147,7 @@ def _is_openhands(r: dict[str, Any]) -> bool:
     return named and text(r, "source") in ("user", "agent", "environment")
 
 
+@reads("openhands", any_record(_is_openhands))
 def _openhands(log: Log, all_branches: bool = False) -> Iterator[Session]:
     session = Session("openhands", log.path.stem if log.path.stem != "events" else log.path.parent.name)
     builder = SessionBuilder(session, log)
@@ -220,14 +224,3 @@ def _add_call(event: dict[str, Any], response: str, thought: str, call: AgentCal
 def _failed(observation: dict[str, Any]) -> bool:
     code = observation.get("exit_code")
     return observation.get("is_error") is True or (isinstance(code, int) and code > 0)
-
-
-FORMATS = {
-    "codex": SessionReader(
-        any_record(lambda r: r.get("type") in ("session_meta", "response_item") and "payload" in r),
-        _codex,
-        ("~/.codex/sessions",),
-    ),
-    "opencode": SessionReader(_is_opencode, _opencode, ("~/.local/share/opencode",)),
-    "openhands": SessionReader(any_record(_is_openhands), _openhands),
-}

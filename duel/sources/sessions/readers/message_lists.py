@@ -10,16 +10,18 @@ from duel.conversation import message_rows, text_actions
 from duel.conversation.message_rows import chat
 from duel.conversation.model import Session
 from duel.conversation.values import loaded, seconds, table, tables, text
-from duel.sources.sessions.session_formats import Log, SessionReader, any_record
+from duel.sources.sessions.session_formats import Log, any_record, reads
 
 _DOCUMENTATION = ("func_documentation_string", "docstring", "doc", "nl")
 _CODE = ("func_code_string", "whole_func_string", "code", "function", "original_string")
 _LANGUAGES = {1: "python2", 2: "cpp", 3: "python", 4: "java"}  # CodeContests' own enumeration
 _TEXTS = ("content", "text", "message", "prompt", "response")
 _RESULTS = ("tool_result", "tool_output", "output", "result")
+_KINDS, _IDS = {"role", "turn_type"}, {"message_id", "parent_id", "message_tree_id"}
 _TURNS = {"user_prompt": "user", "assistant_response": "assistant"}
 
 
+@reads("messages", any_record(message_rows.conversation))
 def _rows(log: Log, all_branches: bool = False, dialect: str = "") -> Iterator[Session]:
     for number, row in enumerate(log.values()):
         if message_rows.conversation(row):
@@ -39,6 +41,7 @@ def _is_mini_swe_agent(sample: list[dict[str, Any]]) -> bool:
     return is_run or is_list or (first.get("role") == "system" and all("role" in r and "content" in r for r in sample))
 
 
+@reads("mini-swe-agent", _is_mini_swe_agent)
 def _mini_swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
     runs: Iterator[dict[str, Any]] = log.values()
     if not any("messages" in record for record in log.sample):
@@ -53,6 +56,7 @@ def _mini_swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
         yield session
 
 
+@reads("swe-agent", any_record(lambda r: "history" in r and "trajectory" in r))
 def _swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """`history` is what the model saw; demonstrations in it are not this agent's work.
 
@@ -74,6 +78,7 @@ def _swe_agent(log: Log, all_branches: bool = False) -> Iterator[Session]:
         yield session
 
 
+@reads("atif-documents", any_record(lambda row: text(row, "schema_version").startswith("ATIF")))
 def _atif(log: Log, all_branches: bool = False) -> Iterator[Session]:
     for number, document in enumerate(log.values()):
         agent, steps = table(document.get("agent")), tables(document.get("steps"))
@@ -101,6 +106,7 @@ def _native(identity: str, name: str, arguments: Any) -> dict[str, Any]:
     return {"id": identity, "function": {"name": name, "arguments": arguments}}
 
 
+@reads("turn-tables", any_record(lambda r: r.keys() >= {"session_id", "turn_number"} and r.keys() & _KINDS))
 def _turn_tables(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """As SWE-chat holds real sessions, whose rows stand together."""
     for key, grouped in groupby(log.values(), lambda row: str(row.get("session_id"))):
@@ -131,6 +137,7 @@ def _turn(row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"role": "tool", "tool_call_id": identity, "content": said or text(row, *_RESULTS)}
 
 
+@reads("oasst", any_record(lambda row: _root(row) or row.keys() >= _IDS))
 def _oasst(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """Message trees, as trees or a message a row: the branch that people ranked best, to what was deleted or failed."""
     for tree, rows in groupby(log.values(), lambda row: text(row, "message_tree_id", "message_id")):
@@ -153,6 +160,7 @@ def _root(record: dict[str, Any]) -> dict[str, Any]:
     return found if "message_id" in found and isinstance(found.get("replies"), list) else {}
 
 
+@reads("code-contests", any_record(lambda r: "description" in r and "language" in table(r.get("solutions"))))
 def _code_contests(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """A problem and, of each language, the first solution that was accepted."""
     for number, row in enumerate(log.values()):
@@ -168,6 +176,7 @@ def _code_contests(log: Log, all_branches: bool = False) -> Iterator[Session]:
             yield session
 
 
+@reads("docstrings", any_record(lambda row: text(row, *_DOCUMENTATION) and text(row, *_CODE)))
 def _docstrings(log: Log, all_branches: bool = False) -> Iterator[Session]:
     for number, row in enumerate(log.values()):
         code = f"```{text(row, 'language').lower()}\n{text(row, *_CODE).strip()}\n```"
@@ -176,22 +185,3 @@ def _docstrings(log: Log, all_branches: bool = False) -> Iterator[Session]:
         session.row, session.license = number, text(row, "license")
         session.repo = text(row, "repository_name", "repo")
         yield session
-
-
-FORMATS = {
-    "messages": SessionReader(any_record(message_rows.conversation), _rows),
-    "mini-swe-agent": SessionReader(_is_mini_swe_agent, _mini_swe_agent),
-    "swe-agent": SessionReader(any_record(lambda r: "history" in r and "trajectory" in r), _swe_agent),
-    "atif-documents": SessionReader(any_record(lambda row: text(row, "schema_version").startswith("ATIF")), _atif),
-    "code-contests": SessionReader(
-        any_record(lambda row: "description" in row and "language" in table(row.get("solutions"))), _code_contests
-    ),
-    "docstrings": SessionReader(any_record(lambda row: text(row, *_DOCUMENTATION) and text(row, *_CODE)), _docstrings),
-    "oasst": SessionReader(
-        any_record(lambda row: _root(row) or row.keys() >= {"message_id", "parent_id", "message_tree_id"}), _oasst
-    ),
-    "turn-tables": SessionReader(
-        any_record(lambda r: r.keys() >= {"session_id", "turn_number"} and r.keys() & {"role", "turn_type"}),
-        _turn_tables,
-    ),
-}

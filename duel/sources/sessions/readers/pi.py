@@ -11,7 +11,7 @@ from duel.conversation import record_files
 from duel.conversation.model import Said, Session
 from duel.conversation.record_files import Hole, Record
 from duel.conversation.values import parts, seconds, table, tables, text
-from duel.sources.sessions.session_formats import Log, SessionBuilder, SessionReader, SessionTree, TreeEntry
+from duel.sources.sessions.session_formats import Log, SessionBuilder, SessionTree, TreeEntry, reads
 
 # Entries that are no part of the conversation. Any other unknown type is noted by its name.
 _SILENT = {"model_change", "thinking_level_change", "label", "session_info", "custom"}
@@ -29,6 +29,7 @@ def _is_pi(sample: list[dict[str, Any]]) -> bool:
     return opens and not any("sessionId" in record for record in sample)
 
 
+@reads("pi", _is_pi, "~/.pi/agent/sessions")
 def _branches(log: Log, all_branches: bool = False, records: Iterable[Record] | None = None) -> Iterator[Session]:
     header: dict[str, Any] = {}
     entries: list[TreeEntry] = []
@@ -99,6 +100,7 @@ def _is_openclaw(sample: list[dict[str, Any]]) -> bool:
     return named or bool(_bundled(first))
 
 
+@reads("openclaw", _is_openclaw, "~/.openclaw/agents")
 def _openclaw(log: Log, all_branches: bool = False) -> Iterator[Session]:
     """`agents/<id>/agent/openclaw-agent.sqlite`, and the bundle of `sessions export-trajectory`, a folder of files."""
     if log.is_database:
@@ -136,9 +138,3 @@ def _bundled(document: dict[str, Any]) -> list[dict[str, Any]]:
         return []
     header = table(document.get("header") or document.get("session"))
     return [{**header, "type": "session"}, *entries] if header else entries
-
-
-FORMATS = {
-    "openclaw": SessionReader(_is_openclaw, _openclaw, ("~/.openclaw/agents",)),
-    "pi": SessionReader(_is_pi, _branches, ("~/.pi/agent/sessions",)),
-}
