@@ -7,7 +7,7 @@ from duel import wordlists
 
 FAMILIES = wordlists.table("chat_tokens")
 """Pattern by family of models; `any` holds what every family's tokens look like."""
-CHOICES = ("all", "none", *FAMILIES)
+CHOICES = ("all", "none", *FAMILIES)  # what `duel export --chat-tokens` takes
 
 
 def tokens(text: str, family: str = "") -> list[str]:

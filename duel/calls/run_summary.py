@@ -1,7 +1,5 @@
 """What a run says: its plan beforehand, a live line on a terminal, a plain one elsewhere, and its last word."""
 
-from __future__ import annotations
-
 import asyncio
 import sys
 import time
@@ -59,7 +57,7 @@ class Plan:
     def batch_cost(self) -> float:
         return sum((model.cost or 0.0) * model.batch for model in self.models.values())
 
-    def times(self, weight: float) -> Plan:
+    def times(self, weight: float) -> "Plan":
         """The plan of a run of which this one is a sample: each item stands for `weight` of them."""
         models = {}
         for name, one in self.models.items():
@@ -68,7 +66,7 @@ class Plan:
         counts = round(self.items * weight), round(self.from_ledger * weight)
         return Plan(self.stage, *counts, models, self.names, self.batch_h)
 
-    def __add__(self, other: Plan) -> Plan:
+    def __add__(self, other: "Plan") -> "Plan":
         """Both together, under this one's name."""
         models = dict(self.models)
         for name, one in other.models.items():
@@ -206,7 +204,7 @@ class Summary:
 class Progress:
     """Says how far a run is, on standard error. Use as a context manager inside the event loop."""
 
-    def __init__(self, summary: Summary, client: Client, total: int | None, passed: Callable[[], int] = int) -> None:
+    def __init__(self, summary: Summary, client: "Client", total: int | None, passed: Callable[[], int] = int) -> None:
         self._summary, self._client, self._total, self._passed = summary, client, total, passed
         self._began = time.monotonic()
         self._live: Any = None

@@ -355,16 +355,12 @@ class Passage:
         usage = dict(told.usage)
         if usage.get("completion_tokens") is None:
             usage |= {"completion_tokens": estimate_tokens(told.text + told.reasoning), "estimated": 1}
+        dollars = prices.cost(prices.price_of(batch.model, self.settings), usage, batch=True)
+        larger = larger_budget(told, asked.asked_tokens, asked.tokens, self.route.max_tokens_cap)
         return told.kept(
-            batch.model,
-            provider=f"{self.route.provider.name} (batch)",
-            usage=usage,
-            cost=prices.cost(prices.price_of(batch.model, self.settings), usage, batch=True),
-            tries=0,
-            at=now_in_utc(),
-            rejected=CUT if larger_budget(told, asked.asked_tokens, asked.tokens, self.route.max_tokens_cap) else "",
-            key=asked.key,
-        )
+            batch.model, provider=f"{self.route.provider.name} (batch)", usage=usage, cost=dollars, tries=0,
+            at=now_in_utc(), rejected=CUT if larger else "", key=asked.key,
+        )  # fmt: skip
 
     def _done(self, batch: Batch, status: str, outcome: str) -> bool:
         Path(batch.path).unlink(missing_ok=True)  # first: a batch that is done is not looked at again
