@@ -25,9 +25,9 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from duel.audit import pull_facts  # noqa: E402
 from duel.audit.leaks import find_leaks  # noqa: E402
 from duel.audit.rarity import Rarity  # noqa: E402
+from duel.conversation import diffs  # noqa: E402
 from duel.records import Commit, Message  # noqa: E402
 from tests.audit import planting, real  # noqa: E402
 
@@ -229,8 +229,8 @@ def plant(kind: str, turn: Turn, commit: Commit, rng: random.Random, common) -> 
 def act(kind: str, turn: Turn, commit: Commit, rng: random.Random) -> tuple[str, str] | None:
     """(fact, the turn with a command, or a thought, that only somebody with the pull request would give)."""
     seen = "\n".join([*(message.content for message in turn.history), commit.issue]).casefold()
-    texts: dict[str, list[pull_facts.DiffLine]] = {file.path: [] for file in commit.files}
-    for line in pull_facts.diff_lines("patch", commit.patch):
+    texts: dict[str, list[diffs.DiffLine]] = {file.path: [] for file in commit.files}
+    for line in diffs.lines_of("patch", commit.patch):
         texts.setdefault(line.path, []).append(line)
     old = {path: [line for line in lines if line.sign != "+"] for path, lines in texts.items()}
     if kind == "greps for a name":

@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from duel import shell, wordlists
 from duel.audit.leak_words import MADE_HERE
-from duel.audit.pull_facts import WORD, DiffLine, Fact, Facts, plain
+from duel.audit.pull_facts import WORD, Fact, Facts, plain
 from duel.audit.turn_indexes import HistoryIndex, Search, Told
+from duel.conversation.diffs import DiffLine
 
 GUESSED_AND_OPENED = 0.6  # the command opens or looks for a module that the task names, or a seen module's test
 PATTERN_LETTERS = 4  # characters in a row that a pattern must hold to say anything: `*.py` and `src/*` match everything

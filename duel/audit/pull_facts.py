@@ -1,10 +1,11 @@
 """What a hidden pull request tells: paths, names, literals, lines, line numbers, hashes, numbers, and their places."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
+from duel.conversation.diffs import DiffLine, lines_of
 from duel.records import Commit
 
 WORD = re.compile(r"[^\W\d]\w*")
@@ -18,25 +19,13 @@ PROSE_WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
 _PROSE_WORD_OR_END = re.compile(rf"{PROSE_WORD.pattern}|\n")
 TOKEN = re.compile(r"\w+|[^\w\s`]")
 MAX_DIFF = 400_000  # characters of a diff that are looked at. The largest of 39 real ones has 21,000
-LINE = 2000  # characters of one line that are looked at; longer ones are no source code
 
-_HUNK = re.compile(r"@@ -(\d{1,9})(?:,\d+)? \+(\d{1,9})(?:,\d+)? @@ ?(.*)")
 _INDEX = re.compile(r"^index ([0-9a-f]{7,40})\.\.([0-9a-f]{7,40})", re.MULTILINE)
 _TEST_NAME = re.compile(
     r"\b(?:def|func|fn|function|void|fun)\s+(test\w*|Test\w+|\w+_test\b|should\w*)|\bclass\s+(\w*Tests?\w*)"
     r"|^\s*(test_\w+)\s*[({]",
 )
 _TEST_TITLE = re.compile(r"""\b(?:it|test|describe|context|specify|t\.Run)\s*\(\s*(["'`])(.{4,200}?)\1""")
-
-
-class DiffLine(NamedTuple):
-    part: str
-    path: str
-    sign: str  # `+`, `-`, ` `, or `@` for the heading of a hunk
-    text: str
-    number: int  # 1-based position in the text of the diff
-    old: int
-    new: int
 
 
 class Fact(NamedTuple):
@@ -49,24 +38,6 @@ class Fact(NamedTuple):
     line: int = 0
     changed: bool = True  # it stands on an added or removed line, not only on the unchanged ones around
     added: bool = False  # it stands on added lines alone: it is not in the repository yet
-
-
-def diff_lines(part: str, diff: str) -> Iterator[DiffLine]:
-    path, old, new, inside = "", 0, 0, False
-    for number, text in enumerate(diff[:MAX_DIFF].split("\n"), start=1):
-        if text.startswith("diff --git ") or (not inside and text.startswith(("--- ", "+++ "))):
-            inside = False
-            name = text[4:].split("\t")[0].strip() if text[0] in "+-" else text.rsplit(" b/", 1)[-1]
-            if name != "/dev/null":
-                path = re.sub(r"^[ab]/", "", name)
-        elif hunk := _HUNK.match(text):
-            old, new, inside = int(hunk[1]), int(hunk[2]), True
-            yield DiffLine(part, path, "@", hunk[3][:LINE], number, old, new)
-        elif inside and text[:1] in ("+", "-", " ", ""):
-            sign = text[:1] or " "
-            yield DiffLine(part, path, sign, text[1 : LINE + 1], number, old, new)
-            old += sign != "+"
-            new += sign != "-"
 
 
 class Names:
@@ -105,7 +76,8 @@ class Facts:
     """Everything that one pull request tells. The issue is none of it: the agent was given that."""
 
     def __init__(self, commit: Commit) -> None:
-        diff = [*diff_lines("patch", commit.patch), *diff_lines("test_patch", commit.test_patch)]
+        patches = {"patch": commit.patch, "test_patch": commit.test_patch}
+        diff = [line for part, patch in patches.items() for line in lines_of(part, patch[:MAX_DIFF])]
         # Changed lines first: a fact keeps its first place, and the changed lines are where it weighs most.
         self._lines = sorted(diff, key=lambda line: line.sign not in "+-")
         changed = [line for line in self._lines if line.sign in "+-"]

@@ -1,23 +1,38 @@
-"""Unified diffs: which files a patch touches, how, and by how many lines."""
+"""Unified diffs: which files a patch touches, how, and each line of its hunks."""
 
 import re
+from collections import deque
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from duel.records import ChangedFile
 
-_HUNK = re.compile(r"@@ -\d+(?:,(\d{1,9}))? \+\d+(?:,(\d{1,9}))? @@")
+_HUNK = re.compile(r"@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?:,(\d{1,9}))? @@ ?(.*)")
+LINE = 2000  # characters of one line that are kept; longer ones are no source code
 _HEADER = re.compile(r"(new file|deleted file) mode|(rename|copy) to (.+)")
 _ESCAPED = bytes.maketrans(b"abfnrtv", b"\a\b\f\n\r\t\v")
 _STATUS = {"new file": "added", "deleted file": "deleted", "rename": "renamed", "copy": "copied"}
 
 
-def changed_files(*patches: str) -> list[ChangedFile]:
-    """The files that the patches touch, in order; a file of two patches counts once.
+class DiffLine(NamedTuple):
+    """A line of a hunk, or its heading, in the part `part` of a pull request."""
 
-    Understands git's extended headers, quoted paths, plain `---`/`+++` diffs. Lines inside a hunk are counted by the
-    hunk's own header, so content that looks like a header is content. What is not a diff is passed over.
-    """
+    part: str
+    path: str
+    sign: str  # `+`, `-`, ` `, or `@` for the heading of a hunk
+    text: str  # at most LINE characters
+    number: int  # 1-based position in the text of the diff
+    old: int
+    new: int
+
+
+def changed_files(*patches: str) -> list[ChangedFile]:
+    """The files that the patches touch, in order; a file of two patches counts once."""
     files: dict[str, ChangedFile] = {}
-    for file in [file for patch in patches for file in _read(patch) if file.path]:
+    read: list[ChangedFile] = []
+    for patch in patches:
+        deque(lines_of("", patch, read), maxlen=0)
+    for file in (file for file in read if file.path):
         known = files.setdefault(file.path, file)
         if known is not file:
             known.additions += file.additions
@@ -25,9 +40,13 @@ def changed_files(*patches: str) -> list[ChangedFile]:
     return list(files.values())
 
 
-def _read(patch: str) -> list[ChangedFile]:
-    lines = patch.split("\n")  # not splitlines(): a form feed is content
-    files: list[ChangedFile] = []
+def lines_of(part: str, patch: str, files: list[ChangedFile] | None = None) -> Iterator[DiffLine]:
+    """The lines of all hunks with their headings; each file that comes by is appended to `files`.
+
+    Understands git's extended headers, quoted paths, plain `---`/`+++` diffs. Lines inside a hunk are counted by the
+    hunk's own header, so content that looks like a header is content. What is not a diff is passed over.
+    """
+    files, lines = [] if files is None else files, patch.split("\n")  # not splitlines(): a form feed is content
     named = True  # the `---` and `+++` lines of the last file have been there
     at = 0
     while at < len(lines):
@@ -42,29 +61,30 @@ def _read(patch: str) -> list[ChangedFile]:
             files.append(ChangedFile(path=_path(names[quoted:]) if names.startswith('"') else path))
             named = False
         elif hunk := _HUNK.match(line):
-            old_left, new_left = int(hunk[1] or 1), int(hunk[2] or 1)
-            while (old_left > 0 or new_left > 0) and at < len(lines):
-                sign = lines[at][:1]
+            old, new, path = int(hunk[1]), int(hunk[3]), files[-1].path if files else ""
+            old_end, new_end = old + int(hunk[2] or 1), new + int(hunk[4] or 1)
+            yield DiffLine(part, path, "@", hunk[5][:LINE], at, old, new)
+            while (old < old_end or new < new_end) and at < len(lines):
                 # Any other sign is context; an editor may have stripped the blank of an empty line.
-                old_left -= sign not in ("+", "\\")
-                new_left -= sign not in ("-", "\\")
+                sign = lines[at][:1] if lines[at].startswith(("+", "-", "\\")) else " "
+                if sign != "\\":
+                    yield DiffLine(part, path, sign, lines[at][1 : LINE + 1], at + 1, old, new)
+                old, new, at = old + (sign in " -"), new + (sign in " +"), at + 1
                 for file in files[-1:]:
                     file.additions += sign == "+"
                     file.deletions += sign == "-"
-                at += 1
         elif line.startswith("--- ") and behind.startswith("+++ "):
             # The surest paths. In a plain diff they also open the file.
-            old, new = _path(line[4:]), _path(behind[4:].removesuffix("\r"))
+            before, after = _path(line[4:]), _path(behind[4:].removesuffix("\r"))
             at += 1
             if named:
                 files.append(ChangedFile(path=""))
             named = True
-            files[-1].path = new or old or files[-1].path
-            files[-1].status = "added" if not old else "deleted" if not new else files[-1].status
+            files[-1].path = after or before or files[-1].path
+            files[-1].status = "added" if not before else "deleted" if not after else files[-1].status
         elif not named and (told := _HEADER.match(line)):
             files[-1].status = _STATUS[told[1] or told[2]]
             files[-1].path = _unquoted(told[3]) if told[3] else files[-1].path
-    return files
 
 
 def _path(name: str) -> str:

@@ -180,7 +180,7 @@ class _Site:
         origins = {None, *(f"http://{host}" for host in hosts)}
         if call.headers.get("Host") not in hosts or call.headers.get("Origin") not in origins:
             return web.Response(status=403)
-        asked = f"{call.method} {call.raw_path}".encode()
+        asked = f"{call.method} {call.raw_path}".encode("utf-8", "surrogateescape")
         if hmac.compare_digest(asked, f"GET /{self.token}/".encode()):
             body = await asyncio.to_thread(self.make_page, f"/{self.token}/votes")
             return web.Response(body=body, content_type="text/html", charset="utf-8")

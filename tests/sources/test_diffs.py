@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from duel.conversation.diffs import changed_files
+from duel.conversation.diffs import changed_files, lines_of
 from tests.conftest import Recorded
 
 MANY = """\
@@ -88,6 +88,17 @@ def test_a_file_of_both_patches_counts_once() -> None:
 def test_windows_line_ends_and_form_feeds_are_content() -> None:
     text = "diff --git a/x b/x\r\n--- a/x\r\n+++ b/x\r\n@@ -1 +1,2 @@\r\n-a\x0cb\r\n+a\r\n+b\r\n"
     assert [(file.path, file.additions, file.deletions) for file in changed_files(text)] == [("x", 2, 1)]
+
+
+def test_the_lines_of_a_hunk_end_where_its_header_says() -> None:
+    """The newline at the end of a diff opens no further line, whose number would count as told."""
+    hunk = "@@ -60,2 +60,3 @@ def total():\n one\n+two\n three\n"
+    assert list(lines_of("patch", f"diff --git a/x.py b/x.py\n--- a/x.py\n+++ b/x.py\n{hunk}")) == [
+        ("patch", "x.py", "@", "def total():", 4, 60, 60),
+        ("patch", "x.py", " ", "one", 5, 60, 60),
+        ("patch", "x.py", "+", "two", 6, 61, 61),
+        ("patch", "x.py", " ", "three", 7, 61, 62),
+    ]
 
 
 @given(st.text())
