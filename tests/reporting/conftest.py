@@ -110,8 +110,8 @@ def report(workspace: Path, *flags: str) -> Finished:
 
 @pytest.fixture(scope="session")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace of 300 turns with its report, for the tests that only look at it."""
-    root = build(tmp_path_factory.mktemp("judged"), 300)
+    """A workspace of 150 turns with its report, for the tests that only look at it."""
+    root = build(tmp_path_factory.mktemp("judged"), 150)
     assert report(root).code == 0
     return root
 

@@ -71,13 +71,13 @@ def test_a_leak_is_marked_in_the_text(judged: Path, tab: Tab, shot: Shot) -> Non
 
 def test_a_link_leads_to_its_turn_and_back(judged: Path, tab: Tab) -> None:
     watched = tab()
-    page = watched.open(judged, "#prompts_300_1_9")
-    page.locator("#turn #file:text-is('prompts_300_1_9')").wait_for()
-    assert "prompts_300_1_9" in page.title()
+    page = watched.open(judged, "#prompts_150_1_9")
+    page.locator("#turn #file:text-is('prompts_150_1_9')").wait_for()
+    assert "prompts_150_1_9" in page.title()
     page.click("#back")
     assert page.is_visible("#report")
     page.go_back()
-    page.locator("#turn #file:text-is('prompts_300_1_9')").wait_for()
+    page.locator("#turn #file:text-is('prompts_150_1_9')").wait_for()
     page.evaluate("location.hash = '#nobody'")
     page.locator("#report").wait_for()
     assert watched.open(judged, "#nobody").is_visible("#report")

@@ -25,7 +25,7 @@ def test_the_page_opens_from_disk_without_a_request_or_a_complaint(judged: Path,
     assert page.locator(".gates li").count() == 4
     assert page.locator("#charts svg").count() == 6
     assert page.is_hidden("#stand-in")
-    assert found(page) == "300 of 300 turns"
+    assert found(page) == "150 of 150 turns"
     shot(page, "report")
     page.evaluate("document.getElementById('charts').scrollIntoView()")
     shot(page, "charts")
@@ -47,7 +47,7 @@ def test_filters_narrow_the_list_and_can_be_cleared(judged: Path, tab: Tab) -> N
     page.select_option("[data-filter=leak]", "true")
     assert page.is_visible("#nothing")
     page.click("#clear")
-    assert found(page) == "300 of 300 turns"
+    assert found(page) == "150 of 150 turns"
     page.select_option("[data-filter=leak]", "true")
     assert set(page.locator("#rows .leak").all_inner_texts()) == {"⚑ leak"}
     page.select_option("[data-filter=leak]", "")
@@ -69,12 +69,12 @@ def test_the_buckets_of_the_verdict_filter_the_list(judged: Path, tab: Tab) -> N
 def test_search_looks_into_names_replies_and_reasons(judged: Path, tab: Tab, shot: Shot) -> None:
     watched = tab()
     page = watched.open(judged)
-    page.fill("#query", "prompts_300_1_7")
+    page.fill("#query", "prompts_150_1_7")
     page.locator("#rows tr.row").nth(20).wait_for(state="detached")
-    assert all("prompts_300_1_7" in text for text in page.locator("#rows .file .mono").all_inner_texts())
+    assert all("prompts_150_1_7" in text for text in page.locator("#rows .file .mono").all_inner_texts())
     page.fill("#query", "repeats a search whose")
     page.locator("#found:not(:has-text('reading'))").wait_for()
-    page.locator("#found:not(:has-text('0 of 300'))").wait_for()
+    page.locator("#found:not(:has-text('0 of 150'))").wait_for()
     shot(page, "search")
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
@@ -236,7 +236,7 @@ def test_the_rows_of_a_page_are_all_in_the_document_and_all_rows_are_printed(tmp
 def test_without_script_every_turn_is_in_a_plain_table(judged: Path, hostile: Path, tab: Tab) -> None:
     watched = tab(java_script_enabled=False)
     watched.page.goto((judged / "report" / "index.html").as_uri())
-    assert watched.page.locator("noscript tr").count() == 301
+    assert watched.page.locator("noscript tr").count() == 151
     watched.page.goto((hostile / "report" / "index.html").as_uri())
     assert watched.page.locator("noscript tr").count() == 31
     assert watched.page.locator("noscript td script, noscript td img, noscript td a").count() == 0
@@ -250,7 +250,7 @@ def test_the_filtered_turns_can_be_saved_and_a_reply_copied(judged: Path, tab: T
     with page.expect_download() as saved:
         page.click("#save")
     rows = [json.loads(line) for line in Path(saved.value.path()).read_text("utf-8").splitlines()]
-    assert f"{len(rows)} of 300 turns" == found(page)
+    assert f"{len(rows)} of 150 turns" == found(page)
     assert {row["bucket"] for row in rows} == {"refined"}
     answer = Answer.parse((judged / rows[0]["path"]).read_bytes())
     assert (rows[0]["king"], rows[0]["challenger"]) == (answer.king, answer.challenger)
