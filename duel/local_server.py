@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 
 @contextmanager
 def serving(application: web.Application, port: int = 0) -> Iterator[int]:
-    """Serve in a thread while the body runs; yields the port (0 takes a free one). Raises OSError where it is taken."""
+    """Serve in a thread while the body runs; yields the port (0: a free one). Raises OSError or OverflowError."""
     started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, int]] = concurrent.futures.Future()
     end = asyncio.Event()
 
@@ -31,7 +31,7 @@ def serving(application: web.Application, port: int = 0) -> Iterator[int]:
     def run() -> None:
         try:
             asyncio.run(serve())
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             started.set_exception(error)
 
     thread = threading.Thread(target=run, name="local server", daemon=True)

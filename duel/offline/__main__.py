@@ -22,8 +22,8 @@ def main() -> None:
         with contextlib.suppress(KeyboardInterrupt), serving(application, given.port) as taken:
             print(f"http://127.0.0.1:{taken}/v1", flush=True)
             threading.Event().wait()  # until a signal ends it
-    except OSError as error:
-        raise SettingsError("cannot listen", where="--port", value=error.strerror or given.port) from None
+    except (OSError, OverflowError) as error:
+        raise SettingsError("cannot listen", where="--port", value=error) from None
 
 
 if __name__ == "__main__":

@@ -25,12 +25,12 @@ def test_the_endpoint_runs_as_a_program_until_it_is_ended():
         assert process.wait(timeout=30) == 0
 
 
-@pytest.mark.parametrize("wrong", [["--port", "many"], ["--latency-ms", "slow"]])
+@pytest.mark.parametrize("wrong", [["--port", "many"], ["--port", "70000"], ["--latency-ms", "slow"]])
 def test_a_wrong_flag_is_explained(wrong):
     done = run("-m", "duel.offline", *wrong)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert wrong[1].partition("=")[0] in done.stderr
+    assert wrong[0] in done.stderr
 
 
 def test_recording_an_unknown_repository_is_explained(tmp_path):
