@@ -93,24 +93,24 @@ def test_a_container_has_no_network_no_key_and_bounds(
                 ("sleep 60", 1),
                 ("(sleep 61 &) ; echo started", 1),
                 (":(){ :|:& };: ; sleep 0.5; echo over", 1),
-                (hard, 5),
                 ("grep -c . /proc/[0-9]*/stat; cat a.txt", 5),
+                (hard, 5),
             )
         ]
         await state.close()
         return outcomes
 
     limits = Limits(processes=30, disk_mb=48, output_mb=2, memory_mb=256)
-    looked, endless, late, daemon, bomb, disk, after = in_containers(mirrors, docker, work, limits)
+    looked, endless, late, daemon, bomb, after, disk = in_containers(mirrors, docker, work, limits)
     assert "planted-key" not in looked.printed
     assert "eth0" not in looked.printed
     assert endless.ended_by == "output"
     assert late.ended_by == "time" and late.exit == 124
     assert daemon.stdout.text == "started\n"
     assert "Resource temporarily unavailable" in bomb.stderr.text or bomb.exit
-    assert disk.ended_by == "disk"
     assert after.stdout.text.endswith("one\ntwo\n")
     assert len(after.stdout.text.splitlines()) <= 7, "a command outlived itself"
+    assert disk.ended_by == "disk"
 
 
 def test_names_that_a_command_makes_up_cannot_lead_out(docker: str, mirrors: Path, small: Start, place: Path) -> None:
