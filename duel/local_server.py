@@ -2,24 +2,37 @@
 
 import asyncio
 import concurrent.futures
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 HOST = "127.0.0.1"
+
+
+def _in_a_line(record: logging.LogRecord) -> bool:
+    """What failed, without its traceback, which a client can cause at will; what is no HTTP is not worth a line."""
+    error = (record.exc_info or (None, None, None))[1]
+    told = f"{record.getMessage()}: {type(error).__name__}: {error}"
+    record.msg, record.args, record.exc_info = told, (), None
+    return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
 @contextmanager
 def serving(application: web.Application, port: int = 0) -> Iterator[int]:
     """Serve in a thread while the body runs; yields the port (0: any). OSError: taken; OverflowError: no port."""
     started: concurrent.futures.Future[tuple[asyncio.AbstractEventLoop, int]] = concurrent.futures.Future()
-    end = asyncio.Event()
+    end, logger = asyncio.Event(), logging.getLogger("duel.local_server")
+    logger.addFilter(_in_a_line)
+    options: dict[str, Any] = {"handler_cancellation": True, "shutdown_timeout": 0, "access_log": None}
 
     async def serve() -> None:
         # A client that goes away ends its request; the end of the body ends all of them.
-        runner = web.AppRunner(application, handler_cancellation=True, access_log=None, shutdown_timeout=0)
+        runner = web.AppRunner(application, logger=logger, **options)
         await runner.setup()
         try:
             await web.TCPSite(runner, HOST, port, backlog=1024).start()

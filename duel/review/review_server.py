@@ -121,6 +121,7 @@ def _own(name: str) -> str:
 # Below the ports that systems hand out to whoever asks for any (from 32,768 on Linux, 49,152 elsewhere).
 FIRST_PORT, PORTS = 20_000, 12_000
 MOST_BYTES = 256_000
+SILENT_SECONDS = 30.0  # votes that have not come whole in so long are not waited for
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -190,8 +191,9 @@ class _Site:
         if call.content_type != "application/json":
             return web.Response(status=415)
         rows = None
-        with contextlib.suppress(ValueError):
-            rows = orjson.loads(await call.read())
+        with contextlib.suppress(ValueError, TimeoutError, web.RequestPayloadError):
+            async with asyncio.timeout(SILENT_SECONDS):
+                rows = orjson.loads(await call.read())
         return await asyncio.to_thread(self.taken, rows) if isinstance(rows, list) else web.Response(status=400)
 
     def taken(self, rows: list[Any]) -> web.Response:

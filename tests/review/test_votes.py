@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from duel.errors import ItemError, WorkspaceError
 from duel.judging.rubric import fingerprint, pair_of
 from duel.records import DIMENSIONS, Answer
+from duel.review import review_server
 from duel.review.ballots import VOTES_FILE, Ballot, Cast, Showing, browse_for, draw_for, read_votes
 from duel.review.review_server import questions, serving, token_of
 from duel.workspace import Workspace
@@ -235,6 +237,45 @@ def test_only_the_page_itself_is_answered(
     reply = ask(address, method, path.format(token=token), body, **headers)
     assert reply.status == status
     assert saved(workspace) == []
+
+
+TWO_BYTES = "POST {path}votes HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+
+
+@pytest.mark.parametrize(
+    "request_text",
+    [
+        "GET /é HTTP/1.1\r\nHost: {host}\r\n\r\n",
+        "GET {path} HTTP/1.1\r\n\r\n",
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\n\r\n",
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nLong: " + "x" * 70_000 + "\r\n\r\n",
+        TWO_BYTES + "Content-Encoding: gzip\r\n\r\n[]",
+        TWO_BYTES + "\r\n[",
+    ],
+)
+def test_a_request_that_is_broken_or_never_ends_is_refused_and_puts_nothing_on_the_terminal(
+    served: tuple[str, list[Ballot], Workspace],
+    request_text: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(review_server, "SILENT_SECONDS", 0.05)
+    parts = urlsplit(served[0])
+    with socket.create_connection((parts.hostname, parts.port), timeout=20) as link:
+        link.sendall(request_text.format(host=parts.netloc, path=parts.path).encode())
+        assert b" 400 Bad Request" in link.recv(100)
+    assert caplog.records == []
+
+
+def test_what_fails_while_the_page_is_made_is_one_line(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    def make(_: str) -> bytes:
+        raise WorkspaceError("cannot read", where="votes.jsonl")
+
+    with serving(taker(workspace, []), make, "ana", 0, workspace.secret()) as address:
+        assert ask(address, "GET", urlsplit(address).path).status == 500
+    [record] = caplog.records
+    assert "votes.jsonl" in record.getMessage()
+    assert record.exc_info is None
 
 
 def test_a_vote_is_on_disk_before_the_page_is_told(served: tuple[str, list[Ballot], Workspace]) -> None:
