@@ -30,6 +30,8 @@ NEVER_ANSWERED = 0.2
 HANGING = 8.0
 # Replies that are looked back at, and from how many on they say anything, and say it well.
 LATENCIES, FEW, ENOUGH = 50, 8, 20
+# A burst of replies is followed by as many requests; more that wait would only take memory.
+MOST_WAITING = 512
 
 
 class ModelGone(Exception):
@@ -83,7 +85,7 @@ class Lane:
     @property
     def hunger(self) -> int:
         """Requests that would be put to use: less than a round is waiting (a level may double in one)."""
-        return 0 if self.out else max(0, max(4, self.level.share) - self.queued)
+        return 0 if self.out else max(0, min(max(4, self.level.share), MOST_WAITING) - self.queued)
 
     @property
     def held_s(self) -> float:
