@@ -21,11 +21,13 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from duel import __version__
+from duel.conversation import values
 from duel.errors import ItemError
 from duel.exports import lengths, recipes
 from duel.exports.example import Division, Dropped, Example, ExportError, Handover
 from duel.exports.formats import FORMATS, Format, Provenance, provenance
 from duel.exports.lengths import Measure
+from duel.records.record import json_object
 from duel.workspace import Workspace, disk_errors
 
 MANIFEST, CARD, ROWS, DATASET_INFO = "manifest.json", "README.md", "rows.jsonl", "dataset_info.json"
@@ -202,10 +204,7 @@ def _noted(folder: Path, name: str, text: str | None = None) -> dict[str, dict[s
 
 def _listed(folder: Path) -> list[str]:
     """The files of the export that lies there, by its own manifest; names that lead elsewhere are passed over."""
-    try:
-        names = [Path(str(name)) for name in json.loads((folder / MANIFEST).read_bytes())["files"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    names = map(Path, values.table(json_object(folder / MANIFEST).get("files")))
     return [name.as_posix() for name in names if not name.is_absolute() and ".." not in name.parts]
 
 
