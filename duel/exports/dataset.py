@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,6 +35,7 @@ MANIFEST, CARD, ROWS, DATASET_INFO = "manifest.json", "README.md", "rows.jsonl",
 # Text of one row group: enough to compress well, little enough to hold. With 2,000 turns of 20 KB in 8 formats an
 # export takes 285 MB; whole files in memory took 1,018 MB.
 GROUP_BYTES = 8 << 20
+json_line = partial(orjson.dumps, option=orjson.OPT_APPEND_NEWLINE)
 WEIGHTS = ("weight", "margin", "score_expected")
 
 
@@ -239,10 +241,6 @@ def writing(
     with (folder / f"{split}.jsonl").open("wb") as text, pq.ParquetWriter(columns, schema, compression="zstd") as table:
         yield write
         flush()
-
-
-def json_line(row: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def schema_of(shape: type[BaseModel], json_type: pa.DataType, weights: bool, reasoning: bool) -> pa.Schema:
