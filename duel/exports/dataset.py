@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,17 +22,20 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel
 
 from duel import __version__
+from duel.conversation import values
 from duel.errors import ItemError
 from duel.exports import lengths, recipes
 from duel.exports.example import Division, Dropped, Example, ExportError, Handover
 from duel.exports.formats import FORMATS, Format, Provenance, provenance
 from duel.exports.lengths import Measure
+from duel.records.record import json_object
 from duel.workspace import Workspace, disk_errors
 
 MANIFEST, CARD, ROWS, DATASET_INFO = "manifest.json", "README.md", "rows.jsonl", "dataset_info.json"
 # Text of one row group: enough to compress well, little enough to hold. With 2,000 turns of 20 KB in 8 formats an
 # export takes 285 MB; whole files in memory took 1,018 MB.
 GROUP_BYTES = 8 << 20
+json_line = partial(orjson.dumps, option=orjson.OPT_APPEND_NEWLINE)
 WEIGHTS = ("weight", "margin", "score_expected")
 
 
@@ -202,10 +206,7 @@ def _noted(folder: Path, name: str, text: str | None = None) -> dict[str, dict[s
 
 def _listed(folder: Path) -> list[str]:
     """The files of the export that lies there, by its own manifest; names that lead elsewhere are passed over."""
-    try:
-        names = [Path(str(name)) for name in json.loads((folder / MANIFEST).read_bytes())["files"]]
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+    names = map(Path, values.table(json_object(folder / MANIFEST).get("files")))
     return [name.as_posix() for name in names if not name.is_absolute() and ".." not in name.parts]
 
 
@@ -240,10 +241,6 @@ def writing(
     with (folder / f"{split}.jsonl").open("wb") as text, pq.ParquetWriter(columns, schema, compression="zstd") as table:
         yield write
         flush()
-
-
-def json_line(row: Mapping[str, Any]) -> bytes:
-    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def schema_of(shape: type[BaseModel], json_type: pa.DataType, weights: bool, reasoning: bool) -> pa.Schema:

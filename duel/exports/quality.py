@@ -175,12 +175,7 @@ class Rewriter:
 
 def scrubber(key: bytes = b"") -> Rewriter:
     """`key`: the workspace's secret, without which a placeholder tells only the kind."""
-
-    def change(text: str) -> tuple[str, Mapping[str, int]]:
-        scrubbed = _scrubbed(text, key)
-        return scrubbed.text, scrubbed.counts
-
-    return Rewriter(change)
+    return Rewriter(partial(_scrubbed, key=key))
 
 
 def token_breaker(family: str = "all") -> Rewriter:

@@ -7,6 +7,7 @@ and the diff must be the parent's.
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ from typing import Any, TypeAlias
 from duel.bookkeeping import LeftOut
 from duel.conversation.model import AgentCall, AgentReply, Entry, calls_made
 from duel.errors import ItemError, SourceError, require
-from duel.execution.executor import Executor, Start
+from duel.execution.executor import Executor, Start, closing
 from duel.scaling import agent_tools, episodes
 from duel.scaling.agent_tools import Toolset
 from duel.scaling.scaled_rows import Kind, ScaledRow, home, source_files
@@ -130,13 +131,9 @@ async def children(
         number, parent, _ = child
         return await _child(executor, *child) if executor and parent.row.is_executed else _copy(parent, number)
 
-    try:
-        return await episodes.side_by_side(
-            made, [*drawn(rows, count, seed)], lambda child: _copy(child[1], child[0]), drops
-        )
-    finally:
-        if executor:
-            await executor.close()
+    asked = [*drawn(rows, count, seed)]
+    async with closing(executor) if executor else nullcontext():
+        return await episodes.side_by_side(made, asked, lambda child: _copy(child[1], child[0]), drops)
 
 
 def drawn(rows: Sequence[ScaledRow], count: int, seed: int) -> Iterator[Draw]:

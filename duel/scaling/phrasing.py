@@ -50,18 +50,16 @@ class TextAsked(NamedTuple):
     before: Sequence[Message] = ()
     hidden: Sequence[str] = ()
 
-    def problem(self, said: str, leak_max: float) -> str:
-        if not said or len(said) > LONGEST or "```" in said:
-            return "wording-has-no-form"
-        if any(name not in said for name in self.kept):
-            return "wording-loses-a-name"
-        if any(name not in self.known for name in names_in(said)):
-            return "wording-names-more"
+    def check(self, said: str, leak_max: float, about: str) -> None:
+        """Raises ItemError for words that will not do."""
+        require(said and len(said) <= LONGEST and "```" not in said, "wording-has-no-form", about)
+        require(all(name in said for name in self.kept), "wording-loses-a-name", about)
+        require(all(name in self.known for name in names_in(said)), "wording-names-more", about)
         lines = "".join(f"+{line}\n" for text in self.hidden for line in text.splitlines())
         patch = f"--- a/what.follows\n+++ b/what.follows\n@@ -1 +1 @@\n{lines}"
         later = Commit(instance_id=self.request.item, description="\n".join(self.hidden), patch=patch)
         leaks = bool(self.hidden) and find_leaks(said, self.before, later, Rarity(), leak_max).leaking
-        return "thought-tells-what-follows" if leaks else ""
+        require(not leaks, "thought-tells-what-follows", about)
 
 
 @dataclass
@@ -86,8 +84,7 @@ class PhrasedRow:
         async def one(wanted: TextAsked) -> str:
             def read(reply: str) -> str:
                 said = re.sub(r"^[\"“]|[\"”]$", "", reply.strip())
-                problem = wanted.problem(said, self.settings.audit.leak_max)
-                require(not problem, problem, self.draft.request())
+                wanted.check(said, self.settings.audit.leak_max, self.draft.request())
                 return said
 
             return await calls.readable(ask, wanted.request, read, self.settings.generate.format_retries)

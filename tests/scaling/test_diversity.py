@@ -74,7 +74,7 @@ def test_five_hundred_requests_of_the_stand_in_are_as_varied_as_real_ones(monkey
     phrasing = Phrasing(settings.load(Path("/nonexistent"), flags, defaults), b"secret", drops)
     for row, job in zip(rows, phrasing.jobs(rows), strict=True):
         said = row_words.reply(job.requests()[0].messages)
-        assert job.wanted[0].problem(said, 0.5) == "", said
+        job.wanted[0].check(said, 0.5, said)
         row.messages[0].content = said
     kept = sorted(likeness.varied(rows, drops), key=lambda row: random.Random(row.id).random())[: likeness.SAMPLE]
     assert len(kept) == likeness.SAMPLE
