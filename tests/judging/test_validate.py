@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
@@ -253,6 +254,20 @@ def test_the_kept_table_is_never_believed_against_the_files(
     assert other.challenger_score == pytest.approx(other.by_metric["protocol"])
     (workspace.private / "scores.parquet").write_bytes(b"PK damaged")
     assert validate.run(workspace, chosen_with(workspace), offline=True, regate=True).found.margin == changed.margin
+
+
+def test_a_table_of_scores_with_other_votes_than_were_kept_is_not_believed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survey, "FEWEST", 1)
+    chosen, path = chosen_with(workspace), workspace.private / "scores.parquet"
+    first = validate.run(workspace, chosen, offline=True).found
+    table = parquet.read_table(path)
+    for number, name in enumerate(table.column_names):
+        if name.startswith("votes "):  # as damaged bytes may, with every length and stamp as it was
+            table = table.set_column(number, name, pa.array([2] * len(table), table.column(number).type))
+    parquet.write_table(table, path)
+    assert validate.run(workspace, chosen, offline=True, regate=True).found.margin == first.margin
 
 
 def test_the_scores_are_left_as_one_table_with_a_column_for_each_vote(
