@@ -33,7 +33,7 @@ from duel.records.record import json_object
 from duel.review.ballots import DRAWS_FILE, VOTES_FILE
 from duel.settings import SETTINGS_FILE, Settings
 from duel.sources import output
-from duel.workspace import PRIVATE_FOLDER, SHARD_FILE, SHARDS_FOLDER, Workspace
+from duel.workspace import PRIVATE_FOLDER, SHARD_FILE, SHARDS_FOLDER, Workspace, disk_errors
 
 OF_THE_WHOLE = ("prompt", "audit", "validate", "report")
 """Stages that run on the whole; what others have left out comes from the shards."""
@@ -107,7 +107,8 @@ def bring(source: Path, target: Path) -> bool:
     try:
         os.link(source, part)
     except OSError:  # another disk, or a file system without links
-        shutil.copy2(source, part)
+        with disk_errors(source):
+            shutil.copy2(source, part)
     part.replace(target)
     return True
 

@@ -178,6 +178,17 @@ def test_shards_that_do_not_fit_together_are_refused(drawn: Workspace, script: S
     assert "some shards are missing" in script("shard", "merge", *place, code=2).err
 
 
+def test_a_folder_in_the_place_of_an_answer_is_told_and_the_split_can_be_repeated(
+    drawn: Workspace, script: Script
+) -> None:
+    stem = next(drawn.prompts([]))[0]
+    inside = drawn.root / "answer_0" / f"{stem}.json"
+    inside.mkdir(parents=True)
+    assert inside.name in script("shard", "split", 2, "--workspace", drawn.root, code=2).err
+    inside.rmdir()
+    script("shard", "split", 2, "--workspace", drawn.root, code=0)
+
+
 def test_a_shard_at_work_is_not_merged(drawn: Workspace, script: Script) -> None:
     script("shard", "split", 2, "--workspace", drawn.root, code=0)
     with shards.there(drawn)[1].workspace.lock("answer", "king.py"):
