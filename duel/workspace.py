@@ -346,7 +346,7 @@ class Workspace:
     def secret(self, *, keep: bool = True) -> bytes:
         """32 random bytes of this workspace, made and kept on first use: they key what outsiders must not guess."""
         path = self.private / "secret"
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
             kept = path.read_bytes()
             if len(kept) == 32:
                 return kept

@@ -181,6 +181,14 @@ def test_a_second_run_is_told_of_the_first_and_stops(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("blocked", [".duel", ".duel/secret/inside"])
+def test_a_secret_that_cannot_be_kept_is_told(tmp_path: Path, blocked: str) -> None:
+    (tmp_path / blocked).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / blocked).write_text("in the way")
+    with pytest.raises(WorkspaceError, match="cannot write"):
+        Workspace(tmp_path).secret()
+
+
 def test_the_secret_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     first = Workspace(tmp_path).secret()
     assert len(first) == 32

@@ -21,7 +21,7 @@ import orjson
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from duel.errors import ItemError
+from duel.errors import ItemError, WorkspaceError
 from duel.judging import rubric
 from duel.records import Answer, Candidate, Lot, Order, PersonVote, Record, Score
 from duel.records.votes import LONGEST_REASON, LONGEST_SECONDS, PERSON, STAND_IN
@@ -250,7 +250,10 @@ def add_showings(workspace: Workspace, showings: Sequence[Showing]) -> None:
 def _rows(lines: bytes | Path, kind: type[RowType], damage: list[ItemError]) -> list[RowType]:
     found = []
     if isinstance(lines, Path):
-        lines = lines.read_bytes() if lines.exists() else b""
+        try:
+            lines = lines.read_bytes() if lines.exists() else b""
+        except OSError as error:
+            raise WorkspaceError("cannot read", where=lines, value=error.strerror) from None
     for number, line in enumerate(lines.splitlines(), start=1):
         try:
             if line.strip():

@@ -50,7 +50,7 @@ def _rests_on(workspace: Workspace, settings: Settings) -> str:
     """The fingerprint of whatever the report shows besides the files of turns, and of the pages as they are."""
     shown = [path for pattern in PAGES for path in workspace.report.glob(pattern)]
     pages = sorted((path.name, found.st_size, found.st_mtime_ns) for path in shown for found in [path.stat()])
-    told = [path.read_bytes() for path in [workspace.duel, *sorted(workspace.report.glob("*.json"))] if path.exists()]
+    told = [path.read_bytes() for path in [workspace.duel, *sorted(workspace.report.glob("*.json"))] if path.is_file()]
     dropped = [row for row in workspace.dropped() if row.get("stage") != "report"]
     return standing.ground(settings, pages, told, dropped, last_reply(workspace))
 

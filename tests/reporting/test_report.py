@@ -219,6 +219,13 @@ def test_a_damaged_answer_is_named_and_the_others_are_reported(small: Path, scri
     assert "59 judged turns" in done.err
 
 
+def test_a_folder_in_the_place_of_the_verdict_is_told(small: Path, script: Script) -> None:
+    verdict = Workspace(small).duel
+    verdict.unlink()
+    verdict.mkdir()
+    assert "the verdict cannot be read" in script("report.py", "--workspace", small, code=2).err
+
+
 def test_a_score_file_that_lost_its_score_comes_last_and_the_others_are_reported(small: Path, script: Script) -> None:
     path = Workspace(small).score_path(stems(small)[0])
     record = json.loads(path.read_bytes())

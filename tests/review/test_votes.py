@@ -172,6 +172,13 @@ def test_a_full_disk_is_an_error_that_says_so_and_acknowledges_nothing(
         take([row(shown[0])])
 
 
+def test_votes_that_cannot_be_read_are_told_with_their_place(workspace: Workspace) -> None:
+    (workspace.review / VOTES_FILE).mkdir(parents=True)
+    with pytest.raises(WorkspaceError, match="cannot read") as told:
+        read_votes(workspace, [])
+    assert told.value.where == workspace.review / VOTES_FILE
+
+
 def test_the_dimensions_are_explained_in_the_words_the_judges_get() -> None:
     told = questions(DIMENSIONS)
     assert [entry["name"] for entry in told] == list(DIMENSIONS)
