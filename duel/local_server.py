@@ -22,6 +22,12 @@ def _in_a_line(record: logging.LogRecord) -> bool:
     return not isinstance(error, HttpProcessingError | web.RequestPayloadError)
 
 
+def _all_but_the_network(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """With more clients than the system allows files, each attempt to accept one fails: they wait, without a word."""
+    if not isinstance(context.get("exception"), OSError):
+        loop.default_exception_handler(context)
+
+
 @contextmanager
 def serving(application: web.Application, port: int = 0) -> Iterator[int]:
     """Serve in a thread while the body runs; yields the port (0: any). OSError: taken; OverflowError: no port."""
@@ -34,6 +40,7 @@ def serving(application: web.Application, port: int = 0) -> Iterator[int]:
         # A client that goes away ends its request; the end of the body ends all of them.
         runner = web.AppRunner(application, logger=logger, **options)
         await runner.setup()
+        asyncio.get_running_loop().set_exception_handler(_all_but_the_network)
         try:
             await web.TCPSite(runner, HOST, port, backlog=1024).start()
             started.set_result((asyncio.get_running_loop(), int(runner.addresses[0][1])))

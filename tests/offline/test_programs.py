@@ -1,6 +1,10 @@
+import socket
 import subprocess
 import sys
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from subprocess import PIPE
 
 import pytest
 
@@ -23,6 +27,27 @@ def test_the_endpoint_runs_as_a_program_until_it_is_ended():
         assert ask(port, question()).status == 200
         process.terminate()
         assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of open files to set")
+def test_more_clients_than_the_system_allows_put_nothing_on_the_terminal_and_the_next_one_is_answered(tmp_path):
+    import resource
+
+    few = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (40, 40))
+    call = [sys.executable, "-m", "duel.offline"]
+    with (
+        (tmp_path / "err").open("wb") as err,
+        subprocess.Popen(call, cwd=ROOT, stdout=PIPE, stderr=err, text=True, preexec_fn=few) as process,
+    ):
+        assert process.stdout is not None
+        port = int(process.stdout.readline().strip().removesuffix("/v1").rpartition(":")[2])
+        with ExitStack() as clients:
+            for _ in range(80):
+                clients.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
+        assert ask(port, question()).status == 200
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+    assert (tmp_path / "err").read_text() == ""
 
 
 @pytest.mark.parametrize("wrong", [["--port", "many"], ["--port", "70000"], ["--latency-ms", "slow"]])
