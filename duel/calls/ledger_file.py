@@ -47,7 +47,7 @@ _CARRIED = {
 # Another stage of the same workspace may be committing; it never holds the file for long.
 BUSY_S = 60.0
 # A reply of 8,000 tokens, with its reasoning, takes 40 KB of the write-ahead log.
-BYTES_PER_CALL, CALLS_A_STEP = 64 * 1024, 16
+BYTES_PER_CALL, CALLS_A_STEP = 64 * 1024, 64
 # A header that claims more is damaged itself.
 MOST_BYTES = 1 << 36
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
