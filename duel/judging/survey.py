@@ -34,6 +34,7 @@ KEPT = "scores.parquet"
 KEPT_FORMAT = "duel-case/6"
 # Under this many turns reading the files takes half a second at most, and the table is not worth its disk.
 FEWEST = 500
+ROWS_AT_ONCE = 10_000  # that are written to the table: of 100,000 at once the copies took 200 MB
 PARTS = ("columns", "noise", "canary", "ineligible")
 STRUCTURED = ("errors", "models", "attempts")
 FACTS = ("attacks", "kept_out", "confirmed", "left_out")
@@ -245,23 +246,38 @@ def keep_case(panel: Panel, case: Case, files: Snapshot, finished: int) -> None:
 
     panel.workspace.saves.let_the_clock_move()
     parts = {name: part for name in PARTS if (part := getattr(case, name)) is not None}
-    whole, axes = Columns.stacked(*parts.values()), _axes(panel.settings)
-    columns: dict[str, Any] = {"part": np.repeat([*parts], [len(part) for part in parts.values()])}
-    columns["score"] = VoteTable(whole, panel.settings).standings.scores
-    for name in ARRAYS:
-        values = getattr(whole, name)
-        if name in axes:
-            columns |= zip(_labels(name, axes[name]), values.reshape(len(whole), -1).T, strict=True)
-        else:  # what is neither number nor text is kept as JSON: nothing that is read back can run anything
-            columns[name] = [orjson.dumps(value).decode() for value in values] if name in STRUCTURED else values
     told: dict[str, Any] = {name: getattr(case, name) for name in FACTS}
     told |= {"stamp": [rests_on(panel), files.now()], "parts": {name: len(part) for name, part in parts.items()}}
     told |= {"finished": finished, "dropped": panel.stage.dropped}
-    table, saved = pa.table(columns, metadata={"duel": orjson.dumps(told)}), pa.BufferOutputStream()
-    parquet.write_table(table, saved, compression="zstd")
+    few = (
+        _table(name, part.where(slice(start, start + ROWS_AT_ONCE)), panel.settings)
+        for name, part in parts.items()
+        for start in range(0, len(part), ROWS_AT_ONCE)
+    )
+    first, saved = next(few), pa.BufferOutputStream()
+    with parquet.ParquetWriter(
+        saved, first.schema.with_metadata({"duel": orjson.dumps(told)}), compression="zstd"
+    ) as to:
+        for rows in itertools.chain([first], few):
+            to.write_table(rows)
     path, data = panel.workspace.private / KEPT, saved.getvalue()
     panel.workspace.save(path, data)
     panel.workspace.save(path.with_suffix(".sum"), hashlib.sha256(data).hexdigest().encode())
+
+
+def _table(part: str, rows: Columns, settings: Settings) -> Any:
+    """The rows as an Arrow table, a column for each number and text of a turn."""
+    import pyarrow as pa
+
+    axes = _axes(settings)
+    columns: dict[str, Any] = {"part": [part] * len(rows), "score": VoteTable(rows, settings).standings.scores}
+    for name in ARRAYS:
+        values = getattr(rows, name)
+        if name in axes:
+            columns |= zip(_labels(name, axes[name]), values.reshape(len(rows), -1).T, strict=True)
+        else:  # what is neither number nor text is kept as JSON: nothing that is read back can run anything
+            columns[name] = [orjson.dumps(value).decode() for value in values] if name in STRUCTURED else values
+    return pa.table(columns)
 
 
 def _axes(settings: Settings) -> dict[str, tuple[Sequence[str], ...]]:

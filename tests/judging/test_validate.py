@@ -225,6 +225,7 @@ def test_a_second_regate_reads_no_record_and_says_the_same(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(survey, "FEWEST", 1)
+    monkeypatch.setattr(survey, "ROWS_AT_ONCE", 10)
     chosen = chosen_with(workspace)
     validate.run(workspace, chosen, offline=True, noise_floor=3, canary=4)
     first = validate.run(workspace, chosen, offline=True, regate=True).found
@@ -241,6 +242,7 @@ def test_the_kept_table_is_never_believed_against_the_files(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(survey, "FEWEST", 1)
+    monkeypatch.setattr(survey, "ROWS_AT_ONCE", 10)
     chosen = chosen_with(workspace)
     validate.run(workspace, chosen, offline=True)
     first = validate.run(workspace, chosen, offline=True, regate=True).found
@@ -260,6 +262,7 @@ def test_a_table_of_scores_with_other_votes_than_were_kept_is_not_believed(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(survey, "FEWEST", 1)
+    monkeypatch.setattr(survey, "ROWS_AT_ONCE", 10)
     chosen, path = chosen_with(workspace), workspace.private / "scores.parquet"
     first = validate.run(workspace, chosen, offline=True).found
     table = parquet.read_table(path)
@@ -274,6 +277,7 @@ def test_the_scores_are_left_as_one_table_with_a_column_for_each_vote(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(survey, "FEWEST", 1)
+    monkeypatch.setattr(survey, "ROWS_AT_ONCE", 10)
     chosen = chosen_with(workspace)
     validate.run(workspace, chosen, offline=True)
     rows = {row["files"]: row for row in parquet.read_table(workspace.private / "scores.parquet").to_pylist()}
