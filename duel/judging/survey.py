@@ -200,9 +200,6 @@ def rests_on(panel: Panel) -> str:
 
 def load_case(panel: Panel, files: Snapshot) -> Case | None:
     """The case as it was kept, if nothing has changed since; its dropped items are the stage's then."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
     axes, arrays, path = _axes(panel.settings), {}, panel.workspace.private / KEPT
     texts = [name for name in ARRAYS if name not in axes]
     try:
@@ -210,6 +207,9 @@ def load_case(panel: Panel, files: Snapshot) -> Case | None:
         # Parquet notices few damaged bytes by itself: a vote would be another, and the verdict with it.
         if path.with_suffix(".sum").read_text() != hashlib.sha256(data).hexdigest():
             return None
+        import pyarrow as pa  # 50 ms, for which a workspace without a table need not wait
+        from pyarrow import parquet
+
         with parquet.ParquetFile(pa.BufferReader(data), read_dictionary=texts) as kept:
             told = orjson.loads(kept.schema_arrow.metadata[b"duel"])
             if told["stamp"] != [rests_on(panel), files.before]:

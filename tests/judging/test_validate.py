@@ -62,6 +62,13 @@ def everything(workspace: Workspace) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted((workspace.root / "score").rglob("*.json"))}
 
 
+@pytest.fixture
+def small_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of scores is kept of few turns too, and written in pieces."""
+    monkeypatch.setattr(survey, "FEWEST", 1)
+    monkeypatch.setattr(survey, "ROWS_AT_ONCE", 10)
+
+
 def test_a_run_a_rerun_and_a_regate_end_in_the_same_bytes(script: Callable[..., Any], workspace: Workspace) -> None:
     first = script("validate.py", "--workspace", workspace.root, "--offline", code=0)
     assert "OFFLINE" in first.err
@@ -221,11 +228,10 @@ def test_the_chart_of_dimensions_shows_what_the_table_beside_it_says(workspace: 
     assert found.challenger_score == pytest.approx(sum(found.by_judge.values()) / len(found.by_judge))
 
 
+@pytest.mark.usefixtures("small_table")
 def test_a_second_regate_reads_no_record_and_says_the_same(
     workspace: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(survey, "FEWEST", 1)
-    monkeypatch.setattr(survey, "ROWS_AT_ONCE", 10)
     chosen = chosen_with(workspace)
     validate.run(workspace, chosen, offline=True, noise_floor=3, canary=4)
     first = validate.run(workspace, chosen, offline=True, regate=True).found
@@ -238,11 +244,8 @@ def test_a_second_regate_reads_no_record_and_says_the_same(
     assert (workspace.dropped_path.read_bytes() if workspace.dropped_path.exists() else b"") == dropped
 
 
-def test_the_kept_table_is_never_believed_against_the_files(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(survey, "FEWEST", 1)
-    monkeypatch.setattr(survey, "ROWS_AT_ONCE", 10)
+@pytest.mark.usefixtures("small_table")
+def test_the_kept_table_is_never_believed_against_the_files(workspace: Workspace) -> None:
     chosen = chosen_with(workspace)
     validate.run(workspace, chosen, offline=True)
     first = validate.run(workspace, chosen, offline=True, regate=True).found
@@ -258,11 +261,8 @@ def test_the_kept_table_is_never_believed_against_the_files(
     assert validate.run(workspace, chosen_with(workspace), offline=True, regate=True).found.margin == changed.margin
 
 
-def test_a_table_of_scores_with_other_votes_than_were_kept_is_not_believed(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(survey, "FEWEST", 1)
-    monkeypatch.setattr(survey, "ROWS_AT_ONCE", 10)
+@pytest.mark.usefixtures("small_table")
+def test_a_table_of_scores_with_other_votes_than_were_kept_is_not_believed(workspace: Workspace) -> None:
     chosen, path = chosen_with(workspace), workspace.private / "scores.parquet"
     first = validate.run(workspace, chosen, offline=True).found
     table = parquet.read_table(path)
@@ -273,11 +273,8 @@ def test_a_table_of_scores_with_other_votes_than_were_kept_is_not_believed(
     assert validate.run(workspace, chosen, offline=True, regate=True).found.margin == first.margin
 
 
-def test_the_scores_are_left_as_one_table_with_a_column_for_each_vote(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(survey, "FEWEST", 1)
-    monkeypatch.setattr(survey, "ROWS_AT_ONCE", 10)
+@pytest.mark.usefixtures("small_table")
+def test_the_scores_are_left_as_one_table_with_a_column_for_each_vote(workspace: Workspace) -> None:
     chosen = chosen_with(workspace)
     validate.run(workspace, chosen, offline=True)
     rows = {row["files"]: row for row in parquet.read_table(workspace.private / "scores.parquet").to_pylist()}
