@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 import weakref
 from copy import copy
 from pathlib import Path
@@ -271,12 +272,24 @@ class Sandbox(State):
         if self._overlay:
             self.lower = [f"{self.top}/u", *self.lower]
             options = f"ro,userxattr,lowerdir={':'.join(self.lower)}"
-            self._room.tell(f"umount {self.folder} && mount -t overlay overlay -o {options} {self.folder}")
+            self._unmount()
+            self._room.tell(f"mount -t overlay overlay -o {options} {self.folder}")
         self.before = self.folder
         self._grow()
         twin = copy(self)
         twin._grow()
         return twin
+
+    def _unmount(self) -> None:
+        """What was killed lets go of the tree a moment after it has ended: 3 s at most."""
+        for again in range(60, -1, -1):
+            try:
+                self._room.tell(f"umount {self.folder}")
+                break
+            except ExecutionError as error:
+                if not again or "busy" not in error.what:
+                    raise
+                time.sleep(0.05)
 
     def _changes(self) -> str:
         outside = self._room.outside

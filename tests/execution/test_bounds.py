@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -258,3 +259,14 @@ def test_memory_of_a_tree_of_processes_is_counted() -> None:
     own = resident_bytes(os.getpid())
     assert own > 10 << 20
     assert resident_bytes(2**22 - 1) == 0
+
+
+def test_a_state_is_forked_also_while_what_was_killed_still_holds_its_tree(mirrors: Path, small: Start) -> None:
+    async def work(executor: Bubblewrap) -> str:
+        first = await executor.state(small)
+        held = (first._room.outside / first.folder / "a.txt").open()
+        asyncio.get_running_loop().call_later(0.2, held.close)
+        second = await first.fork()
+        return (await second.run("cat a.txt")).printed
+
+    assert in_sandbox(mirrors, work).startswith("one\ntwo\n")
