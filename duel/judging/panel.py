@@ -69,17 +69,23 @@ class Panel:
         """A job for every pair whose votes are not all there, made with the present settings."""
         met: Counter[str] = Counter()
         for path, answer in answers:
-            pair = self.contest.pair(path.stem, answer, self.settings)
-            if pair is None:
+            if (pair := self.met(path.stem, answer)) is None:
                 continue
-            self.candidates[pair.item] = content = rubric.fingerprint(pair)
-            self.rubrics[pair.item] = rubric.rubric_hash(self.settings.judge.dimensions, pair.has_evidence)
-            met[content] += 1
-            kept = None if self.stage.again else self.kept(pair.item)
-            if kept is not None and not self.wanted(pair.item, [vote for vote in kept.votes if vote.parsed]):
-                self.stage.finished += 1
+            met[content := self.candidates[pair.item]] += 1
+            pair.twins = met[content] - 1 + self.contest.twins
+            if pair.kept is None or pair.owes(pair.kept):
+                yield pair
             else:
-                yield OpenPair(self, pair, answer, kept, met[content] - 1 + self.contest.twins)
+                self.stage.finished += 1
+
+    def met(self, item: str, answer: Answer) -> "OpenPair | None":
+        """The pair of one turn with its score, where one lies there that can be used; None where it has no such pair."""
+        pair = self.contest.pair(item, answer, self.settings)
+        if pair is None:
+            return None
+        self.candidates[item] = rubric.fingerprint(pair)
+        self.rubrics[item] = rubric.rubric_hash(self.settings.judge.dimensions, pair.has_evidence)
+        return OpenPair(self, pair, answer, None if self.stage.again else self.kept(item))
 
     def kept(self, item: str) -> Score | None:
         path = self.contest.path(self.workspace, item)
@@ -142,6 +148,10 @@ class OpenPair:
     def __post_init__(self) -> None:
         self.item = self.pair.item
 
+    def owes(self, score: Score) -> bool:
+        """True while a vote is missing that is to be asked for."""
+        return bool(self.panel.wanted(self.item, [vote for vote in score.votes if vote.parsed]))
+
     @cached_property
     def questions(self) -> dict[Key, Request]:
         """The request for every vote that may be asked; built when the pair comes up, because it is long."""
@@ -161,7 +171,7 @@ class OpenPair:
     def must_be_whole(self, score: Score) -> None:
         """Raise ItemError where a vote is missing that is still owed."""
         failed = [vote for vote in score.votes if not vote.parsed]
-        if failed and self.panel.wanted(self.item, [vote for vote in score.votes if vote.parsed]):
+        if failed and self.owes(score):
             raise ItemError(failed[0].error.split(": ")[0], f"{failed[0].judge}: {failed[0].error}")
 
     async def score(self, ask: Ask) -> Score:

@@ -62,7 +62,7 @@ class Columns:
         """The columns of `scores`, of which only a few are in memory at a time."""
         left = iter(scores)
         parts = [cls._of_few(few, judges, dimensions) for few in iter(lambda: list(islice(left, AT_ONCE)), [])]
-        return cls.stacked(cls._of_few([], judges, dimensions), *parts)
+        return cls.stacked(*parts or [cls._of_few([], judges, dimensions)])
 
     @classmethod
     def _of_few(cls, scores: Sequence[Score], judges: Sequence[str], dimensions: Sequence[str]) -> Columns:
@@ -191,7 +191,12 @@ def counted_keys(settings: Settings) -> NDArray[np.intp]:
 def settle(score: Score, settings: Settings) -> Score:
     """`score` with everything that follows from its votes recomputed."""
     judges, dimensions = settings.judge.models, settings.judge.dimensions
-    found = VoteTable(Columns.of([score], judges, dimensions), settings).standings
+    votes = np.full((1, len(judges), 2, len(dimensions)), np.nan)
+    for vote in score.votes:
+        if vote.judge in judges and (values := vote.on(dimensions)):
+            votes[0, judges.index(vote.judge), ORDERS.index(vote.order)] = [round(2 * value) / 2 for value in values]
+    due = np.broadcast_to(owed([score.file], settings)[:, None, :], votes.shape[:3])
+    found = add_up(votes, due, counted_keys(settings), settings.quorum)
     told, halted, points = [vote for vote in score.votes if vote.parsed], False, None
     if found.parsed[0]:
         points = float(found.scores[0])

@@ -194,10 +194,9 @@ class RefiningPanels:
         from duel.judging.scoring import settle
 
         panel = self.panel(kind, number)
-        if next(panel.open_turns([(path, answer)]), None) is not None:
-            return None
-        kept = panel.kept(path.stem)
-        return settle(kept, panel.settings) if kept is not None else None
+        pair = panel.met(path.stem, answer)
+        kept = pair.kept if pair else None
+        return settle(kept, panel.settings) if pair and kept and not pair.owes(kept) else None
 
     def trials(self, path: Path, answer: Answer) -> list[Trial]:
         """Every rewrite of one turn, with what the judges have said of it so far."""
