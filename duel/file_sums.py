@@ -56,7 +56,8 @@ class Saves:
         self.take({inside.partition("/")[0].partition("_")[0]: term(inside, path) - before})
 
     def take(self, added: Mapping[str, int]) -> None:
-        self.added.update(added)
+        for kind, terms in added.items():
+            self.added[kind] += terms
         self.last = time.time()
 
     @contextlib.contextmanager

@@ -219,7 +219,10 @@ class Answer(Record):
 
     def chosen(self, side: Side) -> Candidate | None:
         """The candidate whose text stands in the field of `side`; None where it came from elsewhere or is not there."""
-        return next((c for c in self.candidates if c.side == side and c.chosen), None)
+        for candidate in self.candidates:  # asked a dozen times for each turn of a report
+            if candidate.side == side and candidate.chosen:
+                return candidate
+        return None
 
     def text_of(self, candidate: Candidate) -> str:
         return str(getattr(self, candidate.side)) if candidate.chosen else candidate.text

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -60,6 +61,7 @@ class Record(Part):
     """A JSON object on disk: typed fields, a format tag (`format`), and whatever else was in it."""
 
     @classmethod
+    @cache
     def kind(cls) -> str:
         """What the format tag begins with in every version ("duel-answer"); "" for a record without one."""
         field = cls.model_fields.get("format")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
@@ -14,6 +15,7 @@ RATER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")  # A rater's name is
 LONGEST_REASON = 2_000  # Characters
 LONGEST_SECONDS = 3_600.0
 MOST = 1 << 30  # replies, and characters of one text
+_FIVE = attrgetter(*DIMENSIONS)
 Worth = Annotated[float | None, Field(ge=0, le=1)]
 
 
@@ -32,7 +34,7 @@ class Preference(Part):
     @property
     def values(self) -> list[float] | None:
         """The five dimensions; None where one is missing (what did not parse, or a skip)."""
-        found = [getattr(self, name) for name in DIMENSIONS]
+        found = [*_FIVE(self)]
         return None if None in found else found
 
     def on(self, dimensions: Sequence[str]) -> list[float] | None:

@@ -11,7 +11,7 @@ from duel import placement, turn
 from duel.bookkeeping import Stage
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.records import Answer, Bucket, Commit, Score, Side, Verdict
+from duel.records import Answer, Audit, Bucket, Commit, Score, Side, Verdict
 from duel.refining.rewrites import RefiningPanels, Trial, lineage
 from duel.reporting.wording import shorten
 from duel.settings import Settings
@@ -67,10 +67,11 @@ class ListedTurn:
 class Judged:
     """A turn with the records behind it, which only live while it is being written down."""
 
-    turn: ListedTurn
     score: Score
     answer: Answer
     commit: Commit | None  # the pull request; None where it is not there or cannot be read
+    audit: Audit | None  # of the challenger's text
+    turn: ListedTurn = field(init=False)
     expected: float | None = None  # the score that a second look is expected to give
     trials: list[Trial] = field(default_factory=list)  # every rewrite, and what became of it
     lineage: list[Trial] = field(default_factory=list)
@@ -90,6 +91,7 @@ class Reader:
 
     def __init__(self, workspace: Workspace, settings: Settings, verdict: Verdict) -> None:
         self.workspace, self.settings, self.verdict = workspace, settings, verdict
+        self._dimensions = verdict.dimensions
         self._panels = RefiningPanels(Stage("report", workspace, settings))
         self._commit = lru_cache(KEPT_COMMITS)(workspace.readable_commit)  # several turns can share one
 
@@ -103,8 +105,8 @@ class Reader:
             detail = "the score is not of this verdict; validate.py asks anew"
             raise NotOfThisVerdict(reason, detail, where=score.instance_id)
         commit = self._commit(answer.instance_id)
-        turn = self._turn(place, path, answer_path, score, answer, commit)
-        judged = Judged(turn, score, answer, commit)
+        judged = Judged(score, answer, commit, answer.audit("challenger"))
+        turn = judged.turn = self._turn(place, path, answer_path, judged)
         if self.verdict.repeats and turn.score is not None:
             judged.expected = self.verdict.repeats.expected(turn.score)
         if answer.rewrites():
@@ -119,10 +121,8 @@ class Reader:
                 turn.duplicates_of = audit.duplicates_of if audit else ""
         return judged
 
-    def _turn(
-        self, place: int, path: Path, answer_path: Path, score: Score, answer: Answer, commit: Commit | None
-    ) -> ListedTurn:
-        audit = answer.audit("challenger")
+    def _turn(self, place: int, path: Path, answer_path: Path, judged: Judged) -> ListedTurn:
+        score, answer, commit, audit = judged.score, judged.answer, judged.commit, judged.audit
         value = score.score if score.parsed else None
         placed = placement.place(value, audit, self.settings, score.confirmed)
         unparsed = placed.slug == "unparsed"
@@ -141,7 +141,7 @@ class Reader:
             license=audited if audited is not None else commit.license if commit else "",
             position=answer.turn,
             score=value,
-            metrics={name: score.metrics.get(name) for name in self.verdict.dimensions},
+            metrics={name: score.metrics.get(name) for name in self._dimensions},
             flips=score.flips,
             leaking=audit.leaking if audit else None,
             bucket=placed.bucket,

@@ -57,18 +57,17 @@ class Shelves:
     def put(self, bucket: Bucket, file: str, payload: bytes) -> str:
         """Write the record of a turn into its bucket; returns the file's name, relative to the workspace."""
         path = self.workspace.kept_path(bucket, file)
-        name = self._name(path)
-        if _bytes(path) != payload:
-            if name not in self._before and path.exists() and not _is_kept_record(path):
-                self.in_the_way.append(name)
-            else:
-                self.workspace.save(path, payload)
+        name, found = self._name(path), _bytes(path)
+        if found is None or (found != payload and (name in self._before or _is_kept_record(path))):
+            self.workspace.save(path, payload)
+        elif found != payload:
+            self.in_the_way.append(name)
         return name
 
     def tidy(self, judged: Collection[str], kept: set[str]) -> int:
         """Remove the turns that have left a bucket, remember those that are `kept`; returns how many were removed."""
         gone = self._before - kept
-        for path in (path for bucket in BUCKETS for path in self.workspace.kept_paths(bucket)):
+        for path in (path for bucket in BUCKETS for path in self.workspace.kept_paths(bucket, in_order=False)):
             name = self._name(path)
             known = name in kept or name in gone or path.stem not in judged
             if not known and _is_kept_record(path):  # no manifest lists it
@@ -84,10 +83,12 @@ class Shelves:
         return str(path)[len(str(self.workspace.root)) + 1 :].replace(os.sep, "/")
 
 
-def _bytes(path: Path) -> bytes:
-    with contextlib.suppress(OSError):
+def _bytes(path: Path) -> bytes | None:
+    """The bytes of a file, b"" of one that cannot be read; None where there is none."""
+    try:
         return path.read_bytes()
-    return b""
+    except OSError as error:
+        return None if isinstance(error, FileNotFoundError | NotADirectoryError) else b""
 
 
 def _is_kept_record(path: Path) -> bool:
@@ -176,12 +177,13 @@ def best_first(workspace: Workspace) -> list[Scored]:
     """Every score file with its answer: highest score first, unparsed ones last, equals in natural order."""
 
     def rank(path: Path) -> float:
-        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):  # it is told when its turn comes
+        try:
             told = orjson.loads(path.read_bytes())
             return -float(told.get("score")) if told.get("parsed") else math.inf
-        return math.inf
+        except (OSError, ValueError, AttributeError, TypeError):  # it is told when its turn comes
+            return math.inf
 
-    answers = {path.stem: path for path in workspace.answer_paths()}
+    answers = workspace.answer_files()
     ranked = sorted(workspace.score_paths(), key=rank)
     return [(place, path, answers.get(path.stem)) for place, path in enumerate(ranked)]
 
