@@ -24,6 +24,8 @@ from duel.judging import rubric
 from duel.judging.contests import DUEL, Contest
 from duel.judging.panel import OpenPair, Panel
 from duel.judging.rubric import JudgedPair, short_hash
+from duel.judging.scoring import settle
+from duel.judging.statistics import Clusters, student_quantile
 from duel.records import RULE, Answer, Candidate, Promotion, Score, fingerprint
 from duel.registry import OFFLINE
 from duel.settings import Settings
@@ -191,8 +193,6 @@ class RefiningPanels:
 
     def score(self, path: Path, answer: Answer, kind: Kind | None = None, number: int = 0) -> Score | None:
         """A panel's score of one turn (without a kind, of the duel), if every vote stands under the settings."""
-        from duel.judging.scoring import settle
-
         panel = self.panel(kind, number)
         if next(panel.open_turns([(path, answer)]), None) is not None:
             return None
@@ -273,8 +273,6 @@ def estimate(values: Iterable[tuple[str, float]]) -> dict[str, Any]:
 
     `error` is half its width (Liang & Zeger 1986, Student's t), null under `LEAST` pull requests.
     """
-    from duel.judging.statistics import Clusters, student_quantile
-
     labels, numbers = [*zip(*values, strict=True)] or ((), ())
     if not labels:
         return {"turns": 0, "clusters": 0, "mean": None, "error": None}

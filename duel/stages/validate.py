@@ -22,7 +22,7 @@ from duel.bookkeeping import Result, Stage
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted
 from duel.file_sums import Snapshot
-from duel.judging import contests, gate, looks, rubric, survey
+from duel.judging import contests, gate, kept_case, looks, rubric, survey
 from duel.judging.panel import Panel
 from duel.records import Answer, Verdict
 from duel.refining.rewrites import JUDGED_AS, RefiningPanels, looks_of_rounds
@@ -64,7 +64,7 @@ async def run_async(
         with workspace.lock("score", "validate.py"):
             files = Snapshot.take(workspace, "answer", "score")
             summary = calls.Summary("validate" if regate else "judge")
-            case = survey.load_case(panel, files) if regate or not (again or further) else None
+            case = kept_case.load(panel, files) if regate or not (again or further) else None
             if regate and case is None:
                 waiting = sum(1 for _ in panel.open_turns(turns.judgeable()))
                 stage.stale, stage.redone = 0, []  # nothing is asked: what cannot be read is left out
@@ -72,7 +72,7 @@ async def run_async(
                 if waiting:
                     say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
                 else:
-                    survey.keep_case(panel, case, files, stage.finished)
+                    kept_case.keep(panel, case, files, stage.finished)
             elif case is None:
                 if settings.most_candidates > 1:
                     chosen = await choose.run_async(workspace, settings, again=again, offline=offline)
@@ -85,7 +85,7 @@ async def run_async(
                     return stage.finish(summary)
                 case = survey.case_of(panel, turns)
                 if summary.exit_code == EXIT_FINISHED and failure is None and not further:
-                    survey.keep_case(panel, case, files, stage.finished + summary.done)
+                    kept_case.keep(panel, case, files, stage.finished + summary.done)
             before_verdict()
             verdict = decide(panel, case)
             result = stage.finish(summary, verdict)
