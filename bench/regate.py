@@ -43,9 +43,9 @@ def fill(folder: Path, turns: int) -> None:
     from bench.false_accepts import World, duel
     from duel.bookkeeping import Stage
     from duel.file_sums import Snapshot
+    from duel.judging import kept_case
     from duel.judging.gate import Case
     from duel.judging.panel import Panel
-    from duel.judging import kept_case
 
     for number in range(turns):
         for name in (f"answer_{number // 5000}", "score"):
