@@ -191,10 +191,13 @@ def test_a_module_has_one_subject_and_says_it_first(path: Path) -> None:
 
 
 def test_a_name_stands_for_one_class_and_one_module() -> None:
+    """Names of types count as classes, but for what only stands for a type (`TypeVar`)."""
     named: dict[str, Counter[str]] = {"class": Counter(), "module": Counter()}
-    for path in package_files():
-        named["module"][path.stem] += path.stem not in {"__init__", "__main__"}
-        named["class"].update(re.findall(r"(?m)^ *class (\w+)[(:]", path.read_text("utf-8")))
+    kinds = r"(?m)^ *class (\w+)[(:]|^([A-Z]\w*[a-z]\w*)(?:: TypeAlias)? = (?!TypeVar|ParamSpec)"
+    for path in [*package_files(), *(ROOT / "tools").rglob("*.py")]:
+        if path.is_relative_to(ROOT / "duel"):
+            named["module"][path.stem] += path.stem not in {"__init__", "__main__"}
+        named["class"].update("".join(found) for found in re.findall(kinds, path.read_text("utf-8")))
     for kind, names in named.items():
         assert not {name for name, count in names.items() if count > 1}, kind
 

@@ -48,7 +48,7 @@ class Labeled:
             said[row, self.raters.index(vote.rater)] = vote.on(dimensions)
             # Whoever came later drew from a longer sample: the turn's chance is that of the longest.
             chance[row] = max(chance[row], vote.drawn.probability if vote.drawn else 0.0)
-        columns, self.keys = Columns.of(parsed, settings.judge.models, dimensions), counted_keys(settings)
+        columns, self.keys = Columns.by_panel(parsed, settings), counted_keys(settings)
         # Repositories where they are asked for, or where enough of them have a label; else pull requests.
         repositories, by = Units.of(columns, chance > 0, "repo"), settings.duel.cluster_by
         by_repository = by == "repo" or (by == "auto" and repositories.count >= settings.review.labels_min)

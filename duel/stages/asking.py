@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from duel import calls, candidates, standing
 from duel.bookkeeping import Result, Stage
 from duel.calls.ledger import spent
+from duel.calls.route import ModelRole
 from duel.candidates import FormKept, Question, Refused
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError
@@ -25,7 +26,6 @@ from duel.settings import Settings
 from duel.synchronous import synchronous
 from duel.workspace import SHARDS_FOLDER, Workspace
 
-Asked = Literal["writer", "judge", "guide"]
 Found = TypeVar("Found")
 Questions = dict[str, Question]
 
@@ -50,7 +50,7 @@ class AskingStage(Stage):
     NAME: ClassVar[str]  # in the ledger, and in report/dropped.jsonl
     COMMAND: ClassVar[str]
     LOCK: ClassVar[str] = "answer"
-    ROLE: ClassVar[Asked] = "writer"
+    ROLE: ClassVar[ModelRole] = "writer"
     planned: bool = False  # nothing is asked, and nothing written
     total: int | None = None  # turns, finished ones included, where there are not as many as answers
     found: Any = None  # what the stage found out, for its `Result`
@@ -137,7 +137,7 @@ async def drive(
     jobs: Iterable[calls.Job],
     stage: Stage,
     *,
-    role: Asked = "writer",
+    role: ModelRole = "writer",
     name: str = "",
     total: int | None = None,
     outdated: Path | None = None,

@@ -14,7 +14,7 @@ from duel.calls.batches.batch_steps import BY_FILE, FAILS_BEFORE_LIVE, Batch, Ba
 from duel.calls.client import MOST_RAISE, Client
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.request import Reply, Request
-from duel.calls.route import Role, Route
+from duel.calls.route import ModelRole, Route
 from duel.calls.run_summary import Summary
 from duel.calls.runner import Ask, Job, Pending, drive_async
 from duel.calls.wire import encode
@@ -68,7 +68,7 @@ class Prefill:
     workspace: Workspace
     settings: Settings
     route: Route
-    role: Role
+    role: ModelRole
     stage: str
     client: Client = field(init=False)  # for what two batches have failed
     rows: BatchRows = field(init=False)
