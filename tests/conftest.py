@@ -88,6 +88,7 @@ def clean_home(clean_environment: None, homes: Iterator[Path], monkeypatch: pyte
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("duel.environment._HANDED_ON", {})
     here = home / "here"
     here.mkdir(parents=True)
     monkeypatch.chdir(here)

@@ -111,6 +111,7 @@ HEAVY = {
     "jsonschema_rs",
     "yara_x",
     "pandas",
+    "pydantic",
 }
 
 
@@ -187,7 +188,7 @@ def test_the_root_holds_what_users_know_by_name() -> None:
 @EACH_FILE
 def test_a_module_has_one_subject_and_says_it_first(path: Path) -> None:
     assert ast.get_docstring(tree(path)), "no docstring"
-    assert path.read_text("utf-8").count("\n") <= 410
+    assert path.read_text("utf-8").count("\n") <= 400
 
 
 def test_a_name_stands_for_one_class_and_one_module() -> None:

@@ -79,7 +79,7 @@ class Panel:
                 self.stage.finished += 1
 
     def met(self, item: str, answer: Answer) -> "OpenPair | None":
-        """The pair of one turn with its score, where one lies there that can be used; None where it has no such pair."""
+        """The pair of one turn with its score, where one lies there that can be used; None where it has no pair."""
         pair = self.contest.pair(item, answer, self.settings)
         if pair is None:
             return None

@@ -18,8 +18,6 @@ from duel.conversation.values import joined, parts, seconds, table, tables, text
 from duel.environment import HUB_ID, expanded, hub_token
 from duel.errors import ItemError, SourceError
 from duel.registry import Registry
-from duel.sources.parquet_tables import hub_client, in_plain_words
-from duel.workspace import natural_order
 
 # Formats tell themselves apart in their first records. Claude Code opens a session that it goes on with by as many
 # lines as the session had prompts, of which none is a message.
@@ -82,14 +80,16 @@ class Log:
 
 
 def events_of(folder: Path) -> Iterator[FileRecord]:
-    """A folder `events` in which each file is one event, as OpenHands stores a conversation."""
-    for number, path in enumerate(sorted(folder.glob("*.json"), key=lambda path: natural_order(path.stem)), 1):
+    """A folder `events` in which each file is one event, numbered, as OpenHands stores a conversation."""
+    for number, path in enumerate(sorted(folder.glob("*.json"), key=lambda path: (len(path.stem), path.stem)), 1):
         value = record_files.parsed(path.read_bytes())
         yield value if isinstance(value, dict) else Hole(number)
 
 
 def on_hub(name: str, split: str, accept_license: bool) -> Log:
     """One split of a dataset of the Hub. Raises SourceError where it cannot be read, or nobody accepted its license."""
+    from duel.sources.parquet_tables import hub_client, in_plain_words
+
     with in_plain_words(name, ""):
         found = hub_client(Path()).dataset_info(name)
     stated = getattr(found.card_data, "license", None) or ""
@@ -103,6 +103,8 @@ def on_hub(name: str, split: str, accept_license: bool) -> Log:
 
 def hub_rows(name: str, split: str, revision: str) -> Iterator[FileRecord]:
     """The rows, streamed through `datasets`, one in memory at a time."""
+    from duel.sources.parquet_tables import in_plain_words
+
     with in_plain_words(name, revision):
         try:
             from datasets import load_dataset
