@@ -68,10 +68,8 @@ class ProcessRow(ctypes.Structure):
         if os.name == "posix" and self.machine == _machine() and 0 < self.process != os.getpid():
             try:
                 os.kill(self.process, 0)
-            except ProcessLookupError:
-                return False
-            except OSError:  # it is another user's
-                pass
+            except OSError as error:  # of another user's there is only no right
+                return not isinstance(error, ProcessLookupError)
         return True
 
 

@@ -16,7 +16,6 @@ from duel.calls.prices import Spending
 from duel.calls.request import Reply, Request
 from duel.calls.route import Route
 from duel.calls.run_summary import ModelPlan, Plan, Progress, Summary
-from duel.calls.transport import HttpTransport
 from duel.calls.wire import encode
 from duel.errors import BudgetSpent, ItemError
 from duel.history import BYTES_PER_TOKEN
@@ -106,6 +105,8 @@ async def drive_async(
     replies in flight, a second one does not. `asker` makes what jobs ask with; `summary` is one to count on. Raises
     EndpointError and WorkspaceError after the replies in flight are kept.
     """
+    from duel.calls.transport import HttpTransport  # aiohttp behind it takes 170 ms
+
     with Ledger(workspace.ledger) as ledger:
         summary = summary or Summary(stage)
         summary.contest = contest
