@@ -128,7 +128,8 @@ class Table:
     @classmethod
     def of(cls, name: str, records: Iterable[Any], about: str = "") -> "Table":
         """A row for each record or mapping, as `page/tables.toml` has the table `name`."""
-        heads = {head.format(about): told.split() for head, told in wordlists.toml(__package__, "page/tables")[name].items()}
+        told = wordlists.toml(__package__, "page/tables")[name]
+        heads = {head.format(about): keys.split() for head, keys in told.items()}
         rows = []
         for record in records:
             fields = record if isinstance(record, Mapping) else vars(record)

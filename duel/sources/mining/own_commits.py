@@ -67,8 +67,8 @@ def following(session: Session, place: LocalRepository) -> OwnCommit | None:
     """The first commit, from HEAD and the log's branch, that touches an edited file, since the session's first edit."""
     worked = [call for call in session.calls if call.result is not None and not call.is_error and _paths(call)]
     start = min((call.at for call in worked if call.at is not None), default=session.started)
-    top, named = place.top.resolve(), ((call.folder or session.folder, path) for call in worked for path in _paths(call))
-    places = (Path(at, expanded(path)).resolve() for at, path in named)
+    top = place.top.resolve()
+    places = (Path(call.folder or session.folder, expanded(path)).resolve() for call in worked for path in _paths(call))
     edited = sorted({path.relative_to(top).as_posix() for path in places if path.is_relative_to(top)})
     if not edited or start is None:
         return None
