@@ -38,7 +38,7 @@ def hub_is_off(workspace: Path) -> bool:
 
 
 def hand_on(workspace: Path) -> None:
-    """Put what libraries look up (proxies, HF_HUB_OFFLINE) from `.env` into the environment, for this workspace alone."""
+    """Put what libraries look up (proxies, HF_HUB_OFFLINE) from `.env` into the environment, for `workspace` alone."""
     for name in list(_HANDED_ON):
         if os.environ.get(name) == _HANDED_ON.pop(name):
             del os.environ[name]
