@@ -33,7 +33,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-TURNS, IN_FLIGHT, BYTES, LATENCY_S = 2000, 128, 20_000, 0.2
+from bench.prompted import BYTES, commits, workspace  # noqa: E402
+
+TURNS, IN_FLIGHT, LATENCY_S = 2000, 128, 0.2
 FAULTS = {"429": 0.10, "500": 0.03, "reset": 0.01, "truncated": 0.01}
 
 
@@ -107,26 +109,6 @@ def start(script: str, work: Path, url: str, **env: str) -> subprocess.Popen[byt
     command = [sys.executable, script, "--workspace", str(work)]
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, cwd=ROOT, env=environment(url, **env), stdout=quiet, stderr=quiet)
-
-
-def workspace(folder: Path, turns: int, *, concurrency: int = 0, size: int = BYTES) -> Path:
-    """A workspace with `turns` prompts of `size` bytes."""
-    from bench.clients import body
-    from duel.records import Message, Prompt
-
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "prompt").mkdir(parents=True)
-    (folder / "chain.toml").write_text(f'[endpoint]\nconcurrency = {concurrency}\n[generate]\nmodel = "bench/model"\n')
-    rows = []
-    for number in range(turns):
-        messages = [Message(**message) for message in body(number, size)["messages"]]
-        prompt = Prompt(instance_id=f"o__r-{number}", repo="o/r", messages=messages, assistant="ls", turn=1)
-        rows.append(json.loads(prompt.dump()))
-        if len(rows) == 200 or number == turns - 1:
-            name = f"prompts_{turns}_{number // 200 + 1}.json"
-            (folder / "prompt" / name).write_text(json.dumps(rows))
-            rows = []
-    return folder
 
 
 @dataclass
@@ -363,18 +345,6 @@ def kills(table: Table, folder: Path, count: int, seed: int) -> None:
     complete = f"{written} of {turns} written, {judged} judged"
     table.add(f"kill -9 at {count} random moments", complete, "all", written == judged == turns)
     table.add("  delivered and asked again", f"{again} calls", f"{allowed} in flight at the kills", again <= allowed)
-
-
-def commits(work: Path, turns: int) -> None:
-    """A small pull request for each prompt."""
-    from duel.records import ChangedFile, Commit
-    from duel.workspace import Workspace
-
-    space = Workspace(work)
-    for number in range(turns):
-        patch = f"--- a/src/app.py\n+++ b/src/app.py\n@@ -1 +1 @@\n-lines = text[:-1]\n+lines = text  # {number}\n"
-        record = Commit(instance_id=f"o__r-{number}", repo="o/r", files=[ChangedFile(path="src/app.py")], patch=patch)
-        space.save(space.commit_path(record.instance_id), record)
 
 
 def main() -> None:
