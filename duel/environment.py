@@ -13,7 +13,8 @@ from duel.errors import SettingsError, printable
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)  # of a dataset or model of the Hub
 # What the libraries underneath look up by themselves, so that a `.env` file must reach them too.
 _READ_BY_LIBRARIES = re.compile(r"(?i)HF_\w+|(https?|all|no)_proxy|SSL_CERT_(FILE|DIR)")
-_HANDED_ON: dict[str, str] = {}  # what the `.env` of the last workspace put into this process's environment
+# What the environment holds of the last workspace's `.env`: in a notebook no token of one reaches another's endpoint.
+_HANDED_ON: dict[str, str] = {}
 
 
 def environment(name: str, workspace: Path) -> str:
@@ -37,10 +38,7 @@ def hub_is_off(workspace: Path) -> bool:
 
 
 def hand_on(workspace: Path) -> None:
-    """Put what libraries look up themselves (`HF_HUB_OFFLINE`, proxies) from `.env` into the environment.
-
-    What another workspace's file put there goes: in a notebook no token of one reaches the endpoint of another.
-    """
+    """Put what libraries look up (proxies, HF_HUB_OFFLINE) from `.env` into the environment, for `workspace` alone."""
     for name in list(_HANDED_ON):
         if os.environ.get(name) == _HANDED_ON.pop(name):
             del os.environ[name]

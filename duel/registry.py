@@ -6,7 +6,7 @@ which registers what it holds; others come from any installed distribution by an
     [project.entry-points."duel.export_format"]
     my-format = "my_package.my_module:MY_FORMAT"
 
-Whatever lists names (help, documentation, tests, the hint on a misspelt one) asks the registry.
+Whatever lists names (help, documentation, tests, the hint on a misspelled one) asks the registry.
 """
 
 import difflib

@@ -142,8 +142,8 @@ def test_files_as_the_fields_validator_publishes_them_load_and_what_is_not_used_
 
 
 def test_a_key_or_section_of_another_tool_is_left_alone_and_named(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path, "[wandb]\nproject = 'x'\n[duel]\nboard_colour = 'red'\n")
-    assert sorted(settings.unused) == ["[duel] board_colour", "[wandb]"]
+    settings = settings_of(tmp_path, "[wandb]\nproject = 'x'\n[duel]\nboard_color = 'red'\n")
+    assert sorted(settings.unused) == ["[duel] board_color", "[wandb]"]
 
 
 def test_a_flag_beats_the_file_and_the_file_beats_the_default(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def _mark(pair: JudgedPair, secret: bytes) -> str:
 # sees it: the gate rests on these votes alone, each an unbiased draw of what the full panel would have said. Round two
 # asks a second opinion where the first vote gives at least `defeat_min` points, then all other votes where the two
 # together reach `final_min`: such a turn has the very score that the full panel gives. The others stop, and are named
-# as stopped. At a mean of 60 that asks 51 to 60 % fewer votes and finds 85 to 94 % of the final ones (bench/screen.py).
+# as stopped. At a mean of 60 that asks 51 to 60 % fewer votes and finds 82 to 94 % of the final ones (bench/screen.py).
 
 
 def first_vote(item: str, settings: Settings) -> Key:

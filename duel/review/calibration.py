@@ -130,9 +130,8 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
     won = np.where(np.isnan(people), np.nan, preferred > 0)
     final, lost, every = points >= report.final_min, points < report.defeat_min, np.ones(len(points), dtype=bool)
     buckets = {"final": final, "refined": ~lost & ~final, "defeat": lost}
-    dimensions = settings.judge.dimensions
-    by_metric = zip(dimensions, (labeled.panel_by_metric - 0.5).T, (mean(said, axis=1) - 0.5).T, strict=True)
-    agreement = {name: krippendorff_alpha(said[:, :, i]) for i, name in enumerate(dimensions)}
+    by_metric = zip(labeled.dimensions, (labeled.panel_by_metric - 0.5).T, (mean(said, axis=1) - 0.5).T, strict=True)
+    agreement = {name: krippendorff_alpha(said[:, :, i]) for i, name in enumerate(labeled.dimensions)}
     agreement["total"] = krippendorff_alpha(winner(labeled.by_person + 0.5))
     # Within a bucket the panel hardly differs, so that agreement beyond chance says nothing.
     by_bucket = [_figure(labeled, name, panel, people, among) for name, among in buckets.items()]

@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
+from functools import partial
 from typing import Any
 
 import orjson
@@ -37,6 +37,7 @@ COLORS |= {"challenger": "accent", "challenger-tint": "accent-tint", "king": "wo
 LONGEST_REPLY = 60_000
 MESSAGE_LIMITS = (60_000, 16_000, 8_000, 4_000, 2_000, 1_000, 500)
 FILE_BYTES = 480_000
+_own = partial(page_file, folder="review/ballot_page")
 
 
 def page(
@@ -51,7 +52,7 @@ def page(
 
     `votes` are those that are saved already: the page goes on behind them. `asked` are the dimensions.
     """
-    style = charts.page_colours(COLORS) + _own("ballot.css")
+    style = charts.page_colors(COLORS) + _own("ballot.css")
     script = "(() => {\n'use strict';\n" + "".join([*map(page_file, SHARED_SCRIPTS), *map(_own, SCRIPTS)]) + "})();\n"
     beside = {"dimensions": questions(asked), "post": post}
     content = policy(style, script) + ("; connect-src 'self'" if post else "")
@@ -112,10 +113,6 @@ def questions(dimensions: Sequence[str]) -> list[dict[str, str]]:
     words = r"^(\w+): (.+)\n  high: (.+)\n  low: (.+)$"
     told = re.findall(words, rubric.instructions(dimensions), re.MULTILINE)
     return [dict(zip(("name", "ask", "high", "low"), words, strict=True)) for words in told if words[0] in dimensions]
-
-
-def _own(name: str) -> str:
-    return (resources.files("duel.review") / "ballot_page" / name).read_text(encoding="utf-8")
 
 
 # Below the ports that systems hand out to whoever asks for any (from 32,768 on Linux, 49,152 elsewhere).

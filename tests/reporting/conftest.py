@@ -150,7 +150,7 @@ def no_sideways_scroll(page: Any) -> bool:
     return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))
 
 
-# The least contrast (WCAG 2.2) of these colours on the page's grounds.
+# The least contrast (WCAG 2.2) of these colors on the page's grounds.
 CONTRAST = """names => {
   const style = getComputedStyle(document.documentElement);
   const light = name => {

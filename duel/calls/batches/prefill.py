@@ -76,7 +76,7 @@ class Prefill:
     """A batch holds requests to one model; the last one of each model may have room."""
     unaffordable: int = 0
     _keys: set[str] = field(default_factory=set)
-    _learnt: set[str] = field(default_factory=set)
+    _learned: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.by_file = self.settings.batch.provider == BY_FILE
@@ -161,8 +161,8 @@ class Prefill:
         if self.by_file and not self.settings.batch.out:
             return
         line = self.client.line(self.route.provider, request.model)
-        if request.model not in self._learnt:  # a parameter that a model refuses is left out from then on
-            self._learnt.add(request.model)
+        if request.model not in self._learned:  # a parameter that a model refuses is left out from then on
+            self._learned.add(request.model)
             for words in self.rows.refusals(request.model):
                 line.dialect.learn(words, orjson.loads(encode(request, request.model, tokens)))
         body = encode(request, request.model, tokens, dialect=line.dialect)
