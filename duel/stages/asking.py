@@ -167,7 +167,7 @@ async def drive(
         if stage.settings.batch.provider != "off" and role != "guide":  # an agent waits for each of its steps
             by_batch = prefill.Prefill(stage.workspace, stage.settings, route, role, name)
             return await by_batch.drive(jobs, **options)
-        return await calls.drive_async(jobs, asker=prefill.unless_out, **options)
+        return await calls.drive(jobs, asker=prefill.unless_out, **options)
 
 
 @dataclass
