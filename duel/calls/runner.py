@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from duel.calls import prices
 from duel.calls.client import Client
@@ -80,6 +80,19 @@ class Job(Protocol):
     async def work(self, ask: Ask) -> bool | None:
         """Ask, then save; False: the item was dropped. Raises ItemError when the item fails."""
         ...
+
+
+async def unasked(_: Ask) -> bool:
+    raise NotImplementedError("this turn is counted by a plan, and never asked")
+
+
+@dataclass(frozen=True)
+class OpenTurn:
+    """What is to be asked for one item, as a job. Both functions are called when it is taken up."""
+
+    item: str
+    requests: Callable[[], Sequence[Request]]
+    work: Callable[[Ask], Coroutine[Any, Any, bool | None]] = unasked
 
 
 async def drive(
