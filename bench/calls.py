@@ -201,6 +201,7 @@ _MEMORY = """
 import os, resource, signal, sys
 from duel import settings
 from duel.calls import Request, drive, route_for
+from duel.synchronous import synchronous
 from duel.workspace import Workspace
 folder, url, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 work, seen = Workspace(folder), 0
@@ -218,7 +219,7 @@ class Job:
             os.kill(os.getpid(), signal.SIGINT)
 chosen = settings.load(work.root, {("endpoint", "concurrency"): 128})
 route = route_for(chosen, work, "writer", url)
-drive((Job(i) for i in range(count)), workspace=work, settings=chosen, route=route, stage="king")
+synchronous(drive)((Job(i) for i in range(count)), workspace=work, settings=chosen, route=route, stage="king")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 

@@ -143,7 +143,7 @@ def wanted(panel: Panel, turns: survey.Survey, noise: int, canary: int, confirm:
     yield panel.open_turns(turns.judgeable()), "judge", panel
     if noise:
         with workspace.lock("answer", "validate.py"):
-            yield contests.SecondAnswer.missing(survey.drawn(stage, noise), stage), "noise", panel
+            yield contests.second_answers(survey.drawn(stage, noise), stage), "noise", panel
         yield of(contests.NOISE, survey.drawn(stage, noise))
     if canary:
         yield of(contests.CANARY, survey.drawn(stage, canary))
@@ -194,10 +194,10 @@ def plan(
             yield from choose.Choosing(choose.NAME, workspace, settings, again=again).open_turns()
         yield from Panel(stage).open_turns(turns.judgeable())
         drawn = survey.drawn(stage, noise_floor) if noise_floor else []
-        yield from contests.SecondAnswer.missing(drawn, stage)
+        yield from contests.second_answers(drawn, stage)
         for path, answer in drawn:
             pair = rubric.JudgedPair(path.stem, answer.messages, answer.king, answer.king + ".")
-            yield asking.OpenTurn(path.stem, partial(estimate.votes, pair, settings))
+            yield calls.OpenTurn(path.stem, partial(estimate.votes, pair, settings))
         # The rewrites are known once all turns have come by.
         yield from RefiningPanels(Stage("refine", workspace, settings, again)).jobs(turns.rewritten)
 

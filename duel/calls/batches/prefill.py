@@ -16,7 +16,7 @@ from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.request import Reply, Request
 from duel.calls.route import ModelRole, Route
 from duel.calls.run_summary import Summary
-from duel.calls.runner import Ask, Job, Pending, drive_async
+from duel.calls.runner import Ask, Job, Pending, drive
 from duel.calls.wire import encode
 from duel.command import say
 from duel.errors import UserError
@@ -83,7 +83,7 @@ class Prefill:
         self.shape = shape_of(self.settings.batch.provider)
 
     async def drive(self, jobs: Iterable[Job], **options: Any) -> Summary:
-        """One round: `drive_async` with these `options`; `Summary.waiting` is above 0 where another is to follow."""
+        """One round: `drive` with these `options`; `Summary.waiting` is above 0 where another is to follow."""
         came = Summary(self.stage)
         with self.workspace.lock("batches", f"{self.stage} --batch"), Ledger(self.workspace.ledger) as ledger:
             passage = Passage(BatchRows(ledger), self.route, self.settings, came)
@@ -92,7 +92,7 @@ class Prefill:
             elif self.settings.batch.absorb:
                 _absorb_file(Path(self.settings.batch.absorb), passage)
         try:
-            summary = await drive_async(jobs, asker=self.over, summary=came, **options)
+            summary = await drive(jobs, asker=self.over, summary=came, **options)
             if not summary.interrupted:
                 with Ledger(self.workspace.ledger) as ledger:
                     self.hand_in(BatchRows(ledger), summary)
