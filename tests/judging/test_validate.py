@@ -84,9 +84,9 @@ def test_a_run_a_rerun_and_a_regate_end_in_the_same_bytes(script: Callable[..., 
 
 
 def test_a_regate_under_which_no_vote_stands_leaves_the_verdict_as_it_is(
-    script: Callable[..., Any], workspace: Workspace
+    script: Callable[..., Any], validated: Workspace
 ) -> None:
-    script("validate.py", "--workspace", workspace.root, "--offline", code=0)
+    workspace = validated
     before = everything(workspace)
     done = script("validate.py", "--workspace", workspace.root, "--regate", code=2)
     assert "other-panel" in done.err and "--offline" in done.err
@@ -94,9 +94,9 @@ def test_a_regate_under_which_no_vote_stands_leaves_the_verdict_as_it_is(
 
 
 def test_a_regate_names_a_damaged_score_once_and_does_not_say_that_it_was_written_again(
-    script: Callable[..., Any], workspace: Workspace
+    script: Callable[..., Any], validated: Workspace
 ) -> None:
-    script("validate.py", "--workspace", workspace.root, "--offline", code=0)
+    workspace = validated
     workspace.score_paths()[0].write_bytes(b'{"cut')
     said = script("validate.py", "--workspace", workspace.root, "--offline", "--regate", code=1).err
     assert "1 file was damaged and left out" in said and said.count("no valid score record") == 1
@@ -111,9 +111,9 @@ def test_the_verdict_is_told_in_points_and_with_its_reasons(script: Callable[...
 
 
 def test_gates_change_for_nothing_and_check_tells_by_its_exit_code(
-    script: Callable[..., Any], workspace: Workspace
+    script: Callable[..., Any], validated: Workspace
 ) -> None:
-    script("validate.py", "--workspace", workspace.root, "--offline", code=0)
+    workspace = validated
     margin = verdict(workspace)["margin"]
     chain = workspace.root / "chain.toml"
     for wanted, code in ((margin - 1, 0 if verdict(workspace)["lcb"] > 0 else 4), (margin + 1, 4)):
@@ -220,8 +220,8 @@ def test_a_figure_from_outside_stands_in_the_verdict_and_the_report(
     assert "toy count" in (workspace.report / "report.md").read_text("utf-8")
 
 
-def test_the_chart_of_dimensions_shows_what_the_table_beside_it_says(workspace: Workspace) -> None:
-    found = validate.run(workspace, chosen_with(workspace), offline=True).found
+def test_the_chart_of_dimensions_shows_what_the_table_beside_it_says(validated: Workspace) -> None:
+    found = validated.verdict()
     for metric in found.metrics:
         by_judge = [judge.by_metric[metric.metric] for judge in found.judges]
         assert metric.score == pytest.approx(sum(by_judge) / len(by_judge))
