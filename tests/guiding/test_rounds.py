@@ -64,7 +64,7 @@ def of_round(records: list[Guided], number: int) -> list[GuidedRun]:
 
 def test_three_agents_of_known_badness_over_16_tasks(drawn: Path, tmp_path: Path, script: Script) -> None:
     # With four actions of 16 tasks an interval is up to 0.3 wide.
-    workspace = workspace_of(drawn, tmp_path / "work", tasks=16, held_out=0.15, more="max_steps = 4\n")
+    workspace = workspace_of(drawn, tmp_path / "work", tasks=16, held_out=0.25, more="max_steps = 4\n")
     for number, badness in BADNESS.items():
         name = f"offline-stand-in/agent-{100 * badness:.0f}"
         said = script("guide", "--workspace", workspace.root, "--offline", "--agent", name, code=0).err
