@@ -100,9 +100,9 @@ def trial(workspace: Workspace, count: int, turns: int, choosers: Sequence[str])
         [pick(planted.quality(answer.text_of(one)) for one in answer.of_side("challenger")) for answer in answers]
         for pick in (next, max)
     )
-    for number, answer in enumerate(answers):
-        if count > 1:
-            asyncio.run(stage.choose(workspace.root / f"{number}.json", answer, ["challenger"], ask))
+    with asyncio.Runner() as runner:
+        for number, answer in enumerate(answers if count > 1 else ()):
+            runner.run(stage.choose(workspace.root / f"{number}.json", answer, ["challenger"], ask))
     asked = ask.asked
     chosen = [planted.quality(answer.challenger) for answer in answers]
     selections = [one.selection for answer in answers if (one := answer.chosen("challenger")) and one.selection]
@@ -123,7 +123,8 @@ def score(workspace: Workspace, settings: Settings, judges: Sequence[str], answe
     panel = Panel(Stage("validate", workspace, settings.model_copy(update={"judge": judge})), DUEL)
     pairs = [rubric.pair_of(str(number), answer, 2) for number, answer in enumerate(answers)]
     found = (OpenPair(panel, pair, answer, None).score(Rules()) for pair, answer in zip(pairs, answers, strict=True))
-    return mean([asyncio.run(one).score or 0.0 for one in found])
+    with asyncio.Runner() as runner:
+        return mean([runner.run(one).score or 0.0 for one in found])
 
 
 def mean(values: Sequence[float]) -> float:

@@ -24,16 +24,6 @@ _HIDDEN = re.compile(
     "[\xad\u034f\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e0fff]"
 )
-_DELIMITER = re.compile(
-    r"(?i)(?<!=)={3,}+[ \t]*+(?:END[ \t]+OF[ \t]+)?(?:REPLY|OBSERVED|CONVERSATION|CANDIDATE|RESPONSE|ANSWER"
-    r"|HIDDEN PULL REQUEST|AGENT SYSTEM PROMPT)\b|\[(?:The )?(?:Start|End) of (?:Assistant|Reply|Response|Answer)"
-    r"|</?(?:reply|candidate|response)[ _]?[12AB]>"
-)
-_ROLE_LINE = re.compile(
-    r"^[ \t>#*]*(?:\[?(?:SYSTEM|DEVELOPER)\]?[ \t]*(?:MESSAGE|PROMPT|NOTE|OVERRIDE)?[ \t]*\**[:\]]|\[INST\]|<<SYS>>"
-    r"|<\|(?:im_start|start_header_id|system|user|assistant|eot_id)\|?>?|<(?:system|developer)>)",
-    re.IGNORECASE | re.MULTILINE,
-)
 # Long runs of one alphabet that may hold text: base64 (plain or URL-safe), hexadecimal, percent signs.
 _ENCODED = re.compile(
     r"(?<![\w+/-])(?:(?:[0-9a-fA-F]{2}){12,4000}|[A-Za-z0-9+/_-]{24,8000}={0,2}|(?:%[0-9a-fA-F]{2}){8,2000})"
@@ -57,11 +47,11 @@ def visible(text: str) -> str:
 
 def attempts(text: str) -> list[str]:
     """The kinds of attempt to influence a judge that `text` shows, in this order. Linear in its length."""
+    marks = {kind: _compiled(mark).search(text) for kind, mark in wordlists.table("attempt_marks").items()}
     found = {
         # Three of the five names as keys: chance does not write that into a turn.
         "verdict": len({name.lower() for name in _DIMENSION_KEY.findall(text)}) >= 3,
-        "delimiter": _DELIMITER.search(text),
-        "role-line": _ROLE_LINE.search(text),
+        **marks,
         "address": any(map(_addresses_a_judge, _plain_texts(text))),
         "invisible": _HIDDEN.search(text),
         "control": _CONTROL.search(text),

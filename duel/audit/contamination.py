@@ -50,15 +50,7 @@ _ISSUE = re.compile(
     r"(?s)<(pr_description|issue|issue_description|problem_statement|github_issue|task_description|problem|bug_report)>"
     r"(.*?)</\1>|\bISSUE:\s*\n(.*?)\n\s*INSTRUCTIONS:"
 )
-HUB_LISTS = {
-    "swe-bench": "princeton-nlp/SWE-bench",
-    "lite": "princeton-nlp/SWE-bench_Lite",
-    "verified": "princeton-nlp/SWE-bench_Verified",
-    "multilingual": "SWE-bench/SWE-bench_Multilingual",
-    "multimodal": "princeton-nlp/SWE-bench_Multimodal",
-    "pro": "ScaleAI/SWE-bench_Pro",
-    "mbpp": "google-research-datasets/mbpp",
-}
+HUB_LISTS = wordlists.table("hub_lists", __package__)
 """The benchmarks that have a short name in the settings, and where they lie on the Hub."""
 OF_FUNCTIONS = ("humaneval", "mbpp")
 FRESH_SECONDS = 30 * 24 * 3600  # a list read less than this long ago is taken from the cache: benchmarks rarely change

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import Field
 
+from duel import wordlists
 from duel.execution import harness as harnesses
 from duel.execution.executor import ExecutionError, Executor, Outcome, Start, State, closing
 from duel.execution.replay import MIN_FAITHFUL, replay
@@ -26,18 +27,6 @@ _TEST_FILES = ("test/*", "tests/*", "*/test/*", "*/tests/*", "test_*", "*/test_*
 _CHUNK = 60_000
 _PATCH_FILE = ".duel-patch"
 _TOUCHED = re.compile(r"^(?:\+\+\+ b/|--- a/|rename (?:from|to) )(.+?)\t?$", re.MULTILINE)
-# One line a test: pytest -rA and -v, unittest -v, go test -v, cargo test, node --test and TAP, mocha and vitest, ctest.
-_LINES = (
-    re.compile(r"^(?P<state>PASSED|FAILED|ERROR|XFAIL|XPASS|SKIPPED) (?:\[\d+\] )?(?P<name>\S+(?:\[.*\])?)(?: - .*)?$"),
-    re.compile(r"^(?P<name>\S+::\S.*?) (?P<state>PASSED|FAILED|ERROR|XFAIL|XPASS|SKIPPED)\b.*$"),
-    re.compile(r"^(?P<name>\w+) \([\w.]+\)(?: \.\.\.| .*\.\.\.) (?P<state>ok|FAIL|ERROR|skipped\b.*)$"),
-    re.compile(r"^\s*--- (?P<state>PASS|FAIL|SKIP): (?P<name>\S+)"),
-    re.compile(r"^test (?P<name>\S+)(?: - should panic)? \.\.\. (?P<state>ok|FAILED|ignored)$"),
-    re.compile(r"^\s*(?P<state>not ok|ok) \d+ (?:- )?(?P<name>.*?)(?: # .*)?$"),
-    re.compile(r"^\s*(?P<state>[✓✔√✖✗×]) (?P<name>.*?)(?: \(?\d[\d.]* ?m?s\)?)?$"),
-    re.compile(r"^\s*\d+/\d+ Test +#\d+: (?P<name>\S+) \.+ +(?P<state>Passed|\*\*\*Failed)\b"),
-    re.compile(r"^(?P<state>ok|PASS|FAIL|not ok):? (?P<name>\w[\w.-]*)$"),
-)
 _GOOD = frozenset({"PASSED", "XFAIL", "ok", "PASS", "✓", "✔", "√", "Passed"})
 _PARTS = re.compile(r"::|[./]")
 _ESCAPES = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -164,9 +153,10 @@ def decide(attempt: Attempt, outcome: Outcome) -> tuple[list[str], list[str], bo
 
     The name of an asked test may be the last part of the printed one. Without lists of tests, the exit code decides.
     """
+    patterns = [re.compile(pattern) for (pattern,) in wordlists.rows("duel.execution", "test_lines.txt")]
     found: dict[str, bool] = {}
     for line in _ESCAPES.sub("", f"{outcome.stdout.text}\n{outcome.stderr.text}").splitlines():
-        if match := next(filter(None, (pattern.match(line) for pattern in _LINES)), None):
+        if match := next(filter(None, (pattern.match(line) for pattern in patterns)), None):
             name = match["name"].strip()
             found[name] = found.get(name, True) and match["state"] in _GOOD
     whole = outcome.exit == 0 and not outcome.ended_by

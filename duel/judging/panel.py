@@ -79,9 +79,8 @@ class Panel:
                 self.stage.finished += 1
 
     def met(self, item: str, answer: Answer) -> "OpenPair | None":
-        """The pair of one turn with its score, where one lies there that can be used; None where it has no pair."""
-        pair = self.contest.pair(item, answer, self.settings)
-        if pair is None:
+        """The pair of one turn, with its score where one that can be used lies there; None: it has no such pair."""
+        if (pair := self.contest.pair(item, answer, self.settings)) is None:
             return None
         self.candidates[item] = rubric.fingerprint(pair)
         self.rubrics[item] = rubric.rubric_hash(self.settings.judge.dimensions, pair.has_evidence)

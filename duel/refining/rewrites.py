@@ -193,10 +193,10 @@ class RefiningPanels:
 
     def score(self, path: Path, answer: Answer, kind: Arm | None = None, number: int = 0) -> Score | None:
         """A panel's score of one turn (without a kind, of the duel), if every vote stands under the settings."""
-        panel = self.panel(kind, number)
-        pair = panel.met(path.stem, answer)
-        kept = pair.kept if pair else None
-        return settle(kept, panel.settings) if pair and kept and not pair.owes(kept) else None
+        pair = self.panel(kind, number).met(path.stem, answer)
+        if pair is None or pair.kept is None or pair.owes(pair.kept):
+            return None
+        return settle(pair.kept, pair.panel.settings)
 
     def trials(self, path: Path, answer: Answer) -> list[Trial]:
         """Every rewrite of one turn, with what the judges have said of it so far."""

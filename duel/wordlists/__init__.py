@@ -34,14 +34,10 @@ def phrases(name: str) -> dict[str, list[str]]:
 
     Between the words stands `|`; in an expression `{{NAME}}` stands for a line `NAME = …` above.
     """
-    parts: dict[str, str] = {}
+    lines = rows(__name__, f"{name}.txt")
+    parts = dict(line[0].split(" = ", 1) for line in lines if len(line) == 1)
     found: dict[str, list[str]] = {}
-    for *words, line in rows(__name__, f"{name}.txt"):
-        if words:
-            pattern = _PART.sub(lambda match: parts[match[1]], line)
-            for word in words[0].split("|"):
-                found.setdefault(word, []).append(pattern)
-        else:
-            known, _, value = line.partition(" = ")
-            parts[known] = value
+    for words, pattern in (line for line in lines if len(line) == 2):
+        for word in words.split("|"):
+            found.setdefault(word, []).append(_PART.sub(lambda match: parts[match[1]], pattern))
     return found

@@ -268,18 +268,11 @@ def material():
     rarity = Rarity.from_commits(
         pulls.values(), ((i, "\n".join(message.content for message in messages)) for i, messages in runs)
     )
-    used: Counter[str] = Counter()
-    own = {i: planting.names(f"{c.patch}\n{c.test_patch}\n{c.issue}") for i, c in pulls.items()}
-    for i, messages in runs:
-        own[i] |= planting.names("\n".join(message.content for message in messages))
-    for found in own.values():
-        used.update(found)
-    common = {name for name, count in used.items() if count > 1}
-    return pulls, rarity, common, list(real.turns(folder)), list(real.turns(folder, "swe_zero"))
+    return pulls, rarity, list(real.turns(folder)), list(real.turns(folder, "swe_zero"))
 
 
 def test_at_most_one_in_a_hundred_honest_turns_is_flagged(material) -> None:
-    pulls, rarity, _, *sources = material
+    pulls, rarity, *sources = material
     for honest in (source[::2] for source in sources):  # half of them: the turns of a run are much alike
         flagged = [
             turn for turn in honest if find_leaks(turn.reply, turn.history, pulls[turn.instance_id], rarity).leaking
@@ -316,21 +309,20 @@ def test_planted_leaks_are_found_in_the_bundled_sample(kind: str, bundled) -> No
 KINDS = ["path", "identifier", "test", "literal", "line number", "hash", "pull", "talk", "line"]
 
 
-@pytest.mark.parametrize("names", ["all names", "names that no other record holds"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_planted_leaks_are_found(kind: str, names: str, material, record_property) -> None:
-    """At least 95 % of each kind.
+def test_planted_leaks_are_found(kind: str, material, record_property) -> None:
+    """At least 95 % of each kind, names that other records hold among them; those of the bundled sample are rare.
 
     `bench/leaks.py` plants in other sentences and more kinds, on the half of the pull requests on which nothing was
     tuned; docs/audit.md has its table.
     """
-    pulls, rarity, common, honest, others = material
+    pulls, rarity, honest, others = material
     rng = random.Random(f"planted {kind}")
     counts: Counter[bool] = Counter()
     missed = []
     for turn in rng.sample([*honest, *others], k=len(honest)):
         commit = pulls[turn.instance_id]
-        planted = planting.leaks(commit, turn.history, kind, rng, common if names != "all names" else ())
+        planted = planting.leaks(commit, turn.history, kind, rng)
         if planted is None:
             continue
         fact, sentence = planted

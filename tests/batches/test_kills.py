@@ -24,7 +24,7 @@ from tests.conftest import ROOT, Finished, ended, forked
 
 Script = Callable[..., Finished]
 Work = Callable[..., Workspace]
-TURNS = 12
+TURNS = 7  # more than are read at once, here five
 
 
 def state(wanted: str) -> Callable[..., bool]:

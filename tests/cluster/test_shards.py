@@ -27,12 +27,12 @@ def place(whole: Workspace, number: int) -> Workspace:
     return Workspace(whole.root / "shards" / f"{number:04d}")
 
 
-def test_one_four_and_sixteen_shards_give_the_verdict_of_the_whole_bit_for_bit(
+def test_one_and_sixteen_shards_give_the_verdict_of_the_whole_bit_for_bit(
     drawn: Workspace, script: Script, stand_in: StandIn
 ) -> None:
     whole = copy(drawn, "whole")
     script("run.py", "--workspace", whole.root, code=0)
-    for number in (1, 4, 16):
+    for number in (1, 16):  # of four the next test says it
         split = copy(drawn, f"split-{number}")
         run_shards(script, split, number)
         script("shard", "merge", "--workspace", split.root, code=0)

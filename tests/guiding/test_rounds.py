@@ -1,4 +1,4 @@
-"""Three agents of known badness over 24 tasks of the bundled sample; interruptions, exports, the report over rounds."""
+"""Three agents of known badness over 16 tasks of the bundled sample; interruptions, exports, the report over rounds."""
 
 from __future__ import annotations
 
@@ -62,22 +62,22 @@ def of_round(records: list[Guided], number: int) -> list[GuidedRun]:
     return [run for record in records for run in record.every_round() if run.round == number]
 
 
-def test_three_agents_of_known_badness_over_24_tasks(drawn: Path, tmp_path: Path, script: Script) -> None:
-    # With four actions of 24 tasks an interval is 0.2 wide; with the fifteen that a run may take, 0.15.
-    workspace = workspace_of(drawn, tmp_path / "work", tasks=24, held_out=0.15, more="max_steps = 4\n")
+def test_three_agents_of_known_badness_over_16_tasks(drawn: Path, tmp_path: Path, script: Script) -> None:
+    # With four actions of 16 tasks an interval is up to 0.3 wide.
+    workspace = workspace_of(drawn, tmp_path / "work", tasks=16, held_out=0.25, more="max_steps = 4\n")
     for number, badness in BADNESS.items():
         name = f"offline-stand-in/agent-{100 * badness:.0f}"
         said = script("guide", "--workspace", workspace.root, "--offline", "--agent", name, code=0).err
         assert f"round {number}" in said
 
     records = guided(workspace)
-    assert len(records) == 24
+    assert len(records) == 16
     rates = {number: InterventionRates(of_round(records, number)) for number in BADNESS}
     assert rates[1].rate > rates[2].rate > rates[3].rate
     for number, truth in BADNESS.items():
         assert rates[number].low <= truth <= rates[number].high, (truth, rates[number])
-        assert rates[number].tasks == 24
-        assert rates[number].high - rates[number].low < 0.25
+        assert rates[number].tasks == 16
+        assert rates[number].high - rates[number].low < 0.32
 
     # What is measured on held-out tasks stands in the report, beside what the agents do alone.
     script("guide", "--workspace", workspace.root, "--report", code=0)

@@ -47,7 +47,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def validated(workspace: Workspace, kept: Path) -> Workspace:
-    """The same with votes, scores and a verdict."""
+    """The same with votes, scores and a verdict: what further runs find, and ask no more."""
     if not (first := kept / "validated").exists():
         validate.run(workspace, chosen_with(workspace), offline=True)
         shutil.copytree(workspace.root, first)
@@ -84,9 +84,9 @@ def test_a_run_a_rerun_and_a_regate_end_in_the_same_bytes(script: Callable[..., 
 
 
 def test_a_regate_under_which_no_vote_stands_leaves_the_verdict_as_it_is(
-    script: Callable[..., Any], workspace: Workspace
+    script: Callable[..., Any], validated: Workspace
 ) -> None:
-    script("validate.py", "--workspace", workspace.root, "--offline", code=0)
+    workspace = validated
     before = everything(workspace)
     done = script("validate.py", "--workspace", workspace.root, "--regate", code=2)
     assert "other-panel" in done.err and "--offline" in done.err
@@ -94,9 +94,9 @@ def test_a_regate_under_which_no_vote_stands_leaves_the_verdict_as_it_is(
 
 
 def test_a_regate_names_a_damaged_score_once_and_does_not_say_that_it_was_written_again(
-    script: Callable[..., Any], workspace: Workspace
+    script: Callable[..., Any], validated: Workspace
 ) -> None:
-    script("validate.py", "--workspace", workspace.root, "--offline", code=0)
+    workspace = validated
     workspace.score_paths()[0].write_bytes(b'{"cut')
     said = script("validate.py", "--workspace", workspace.root, "--offline", "--regate", code=1).err
     assert "1 file was damaged and left out" in said and said.count("no valid score record") == 1
@@ -111,9 +111,9 @@ def test_the_verdict_is_told_in_points_and_with_its_reasons(script: Callable[...
 
 
 def test_gates_change_for_nothing_and_check_tells_by_its_exit_code(
-    script: Callable[..., Any], workspace: Workspace
+    script: Callable[..., Any], validated: Workspace
 ) -> None:
-    script("validate.py", "--workspace", workspace.root, "--offline", code=0)
+    workspace = validated
     margin = verdict(workspace)["margin"]
     chain = workspace.root / "chain.toml"
     for wanted, code in ((margin - 1, 0 if verdict(workspace)["lcb"] > 0 else 4), (margin + 1, 4)):
@@ -128,7 +128,8 @@ def test_gates_change_for_nothing_and_check_tells_by_its_exit_code(
     assert verdict(workspace)["accepted"] is False and verdict(workspace)["alpha_used"] == 0.0
 
 
-def test_the_noise_floor_is_asked_for_kept_and_shown(script: Callable[..., Any], workspace: Workspace) -> None:
+def test_the_noise_floor_is_asked_for_kept_and_shown(script: Callable[..., Any], validated: Workspace) -> None:
+    workspace = validated
     asked = [
         script("validate.py", "--workspace", workspace.root, "--offline", "--noise-floor", 3, code=0).err
         for _ in range(2)
@@ -161,7 +162,8 @@ def test_a_plan_costs_nothing(script: Callable[..., Any], workspace: Workspace) 
     assert not (workspace.root / "score").exists()
 
 
-def test_canary_and_confirmation_are_asked_once_and_stand_in_the_verdict(workspace: Workspace) -> None:
+def test_canary_and_confirmation_are_asked_once_and_stand_in_the_verdict(validated: Workspace) -> None:
+    workspace = validated
     chosen = chosen_with(workspace, LOW)
     first = validate.run(workspace, chosen, offline=True, canary=8, confirm=True).found
     assert first.canary.turns == 8 and len(first.canary.judges) == 3
@@ -179,7 +181,8 @@ def test_canary_and_confirmation_are_asked_once_and_stand_in_the_verdict(workspa
     assert everything(workspace) == before
 
 
-def test_what_a_second_look_does_not_confirm_is_refined(workspace: Workspace) -> None:
+def test_what_a_second_look_does_not_confirm_is_refined(validated: Workspace) -> None:
+    workspace = validated
     chosen = chosen_with(workspace, LOW)
     validate.run(workspace, chosen, offline=True, confirm=True)
     path = workspace.score_paths("confirm")[0]
@@ -197,7 +200,8 @@ def test_what_a_second_look_does_not_confirm_is_refined(workspace: Workspace) ->
     )
 
 
-def test_a_confirmation_may_have_judges_of_its_own(workspace: Workspace) -> None:
+def test_a_confirmation_may_have_judges_of_its_own(validated: Workspace) -> None:
+    workspace = validated
     own = ["offline-stand-in/judge-x", "offline-stand-in/judge-y"]
     chosen = chosen_with(workspace, f"{LOW}[judge]\nconfirm_models = {json.dumps(own)}\n")
     validate.run(workspace, chosen, offline=True, confirm=True)
@@ -206,8 +210,9 @@ def test_a_confirmation_may_have_judges_of_its_own(workspace: Workspace) -> None
 
 
 def test_a_figure_from_outside_stands_in_the_verdict_and_the_report(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    validated: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    workspace = validated
     def figure(evidence: Evidence) -> dict[str, Any]:
         row = {"what": "turns", "figure": str(len(evidence.columns)), "meaning": "a toy"}
         return {"figures": {"toy count": [row]}}
@@ -220,8 +225,8 @@ def test_a_figure_from_outside_stands_in_the_verdict_and_the_report(
     assert "toy count" in (workspace.report / "report.md").read_text("utf-8")
 
 
-def test_the_chart_of_dimensions_shows_what_the_table_beside_it_says(workspace: Workspace) -> None:
-    found = validate.run(workspace, chosen_with(workspace), offline=True).found
+def test_the_chart_of_dimensions_shows_what_the_table_beside_it_says(validated: Workspace) -> None:
+    found = validated.verdict()
     for metric in found.metrics:
         by_judge = [judge.by_metric[metric.metric] for judge in found.judges]
         assert metric.score == pytest.approx(sum(by_judge) / len(by_judge))
@@ -230,8 +235,9 @@ def test_the_chart_of_dimensions_shows_what_the_table_beside_it_says(workspace: 
 
 @pytest.mark.usefixtures("small_table")
 def test_a_second_regate_reads_no_record_and_says_the_same(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+    validated: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    workspace = validated
     chosen = chosen_with(workspace)
     validate.run(workspace, chosen, offline=True, noise_floor=3, canary=4)
     first = validate.run(workspace, chosen, offline=True, regate=True).found
@@ -245,7 +251,8 @@ def test_a_second_regate_reads_no_record_and_says_the_same(
 
 
 @pytest.mark.usefixtures("small_table")
-def test_the_kept_table_is_never_believed_against_the_files(workspace: Workspace) -> None:
+def test_the_kept_table_is_never_believed_against_the_files(validated: Workspace) -> None:
+    workspace = validated
     chosen = chosen_with(workspace)
     validate.run(workspace, chosen, offline=True)
     first = validate.run(workspace, chosen, offline=True, regate=True).found
@@ -262,7 +269,8 @@ def test_the_kept_table_is_never_believed_against_the_files(workspace: Workspace
 
 
 @pytest.mark.usefixtures("small_table")
-def test_a_table_of_scores_with_other_votes_than_were_kept_is_not_believed(workspace: Workspace) -> None:
+def test_a_table_of_scores_with_other_votes_than_were_kept_is_not_believed(validated: Workspace) -> None:
+    workspace = validated
     chosen, path = chosen_with(workspace), workspace.private / "scores.parquet"
     first = validate.run(workspace, chosen, offline=True).found
     table = parquet.read_table(path)
@@ -274,7 +282,8 @@ def test_a_table_of_scores_with_other_votes_than_were_kept_is_not_believed(works
 
 
 @pytest.mark.usefixtures("small_table")
-def test_the_scores_are_left_as_one_table_with_a_column_for_each_vote(workspace: Workspace) -> None:
+def test_the_scores_are_left_as_one_table_with_a_column_for_each_vote(validated: Workspace) -> None:
+    workspace = validated
     chosen = chosen_with(workspace)
     validate.run(workspace, chosen, offline=True)
     rows = {row["files"]: row for row in parquet.read_table(workspace.private / "scores.parquet").to_pylist()}
