@@ -11,7 +11,7 @@ from duel import placement, turn
 from duel.bookkeeping import Stage
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.records import Answer, Bucket, Commit, Score, Side, Verdict
+from duel.records import Answer, Audit, Bucket, Commit, Score, Side, Verdict
 from duel.refining.rewrites import RefiningPanels, Trial, lineage
 from duel.reporting.wording import shorten
 from duel.settings import Settings
@@ -115,8 +115,7 @@ class Reader:
                 judged.lineage, last = line, line[-1]
                 told = f"held-out judges give {last.points:.1f}, and {last.against_parent:.1f} against its parent"
                 turn.bucket, turn.why, turn.rewritten = "final", f"refined: {told}", True
-                audit = last.candidate.audit
-                turn.duplicates_of = audit.duplicates_of if audit else ""
+                turn.duplicates_of = (answer.audit_of(last.candidate) or Audit()).duplicates_of
         return judged
 
     def _turn(
