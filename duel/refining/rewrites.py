@@ -133,8 +133,8 @@ def first_challenger(answer: Answer) -> Candidate:
 
 def refused(rewrite: Trial, answer: Answer, settings: Settings) -> str:
     """Why a rewrite is not judged and never replaces its parent, as a slug; "" where it is."""
-    audit, before = rewrite.candidate.audit, rewrite.parent.audit
-    if audit is None or not audit.about(rewrite.candidate.text):
+    audit, before = answer.audit_of(rewrite.candidate), answer.audit_of(rewrite.parent)
+    if audit is None:
         return "not-audited"
     if (obstacle := placement.obstacle(audit, settings)) is not None:
         return obstacle.slug

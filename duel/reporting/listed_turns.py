@@ -117,8 +117,7 @@ class Reader:
                 judged.lineage, last = line, line[-1]
                 told = f"held-out judges give {last.points:.1f}, and {last.against_parent:.1f} against its parent"
                 turn.bucket, turn.why, turn.rewritten = "final", f"refined: {told}", True
-                audit = last.candidate.audit
-                turn.duplicates_of = audit.duplicates_of if audit else ""
+                turn.duplicates_of = (answer.audit_of(last.candidate) or Audit()).duplicates_of
         return judged
 
     def _turn(self, place: int, path: Path, answer_path: Path, judged: Judged) -> ListedTurn:

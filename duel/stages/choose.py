@@ -84,9 +84,8 @@ def _audited(race: Running) -> None:
     checked = {}
     for one in race.left:
         text = race.answer.text_of(one)
-        known = one.audit if one.audit and one.audit.about(text) else Audit()
         found = {"attempts": untrusted.attempts(text), "protocol": protocol.check(text, race.answer.messages)}
-        checked[one.id] = known.model_copy(update=found)
+        checked[one.id] = (race.answer.audit_of(one) or Audit()).model_copy(update=found)
     obstacles = {name: placement.obstacle(audit, race.settings) for name, audit in checked.items()}
     faults = {name: obstacle.slug for name, obstacle in obstacles.items() if obstacle}
     if len(faults) == len(checked):
