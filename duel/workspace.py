@@ -73,12 +73,13 @@ class NumberedFolders:
 
     def place(self, folder: Path, file: str, position: int) -> Path:
         """Where `file` lies, else where it goes as the one at `position`, from 0."""
-        number = max(position, 0) // self.most
-        wanted = folder / (f"{number}/{file}" if number else file)
-        if os.path.exists(wanted):
+        number, name = max(position, 0) // self.most, str(folder)
+        known = self._inside.setdefault(name, [folder])
+        home = known[number] if number < len(known) else folder / str(number)
+        if os.path.exists(wanted := home / file):
             return wanted
         # Each folder is listed once: to look for a file in twenty of them takes 0.2 ms. The first that has it counts.
-        lay, listed = self._lay.setdefault(str(folder), ({}, set()))
+        lay, listed = self._lay.setdefault(name, ({}, set()))
         folders = self.inside(folder)
         for inside in reversed(folders) if len(listed) < len(folders) else ():
             if inside not in listed and inside.is_dir():
@@ -87,7 +88,7 @@ class NumberedFolders:
         if (number or file in lay) and os.path.exists(found := lay.get(file, folder) / file):
             return found
         if number:  # it will be written there, and asked for without its position
-            lay[file] = wanted.parent
+            lay[file] = home
         return wanted
 
     def inside(self, folder: Path) -> list[Path]:

@@ -149,7 +149,7 @@ class Reader:
             reason="stopped" if unparsed and score.stopped else placed.slug,
             duplicates_of=audit.duplicates_of if audit else "",
             length_difference=(len(answer.challenger) - len(opponent)) / longer if longer else None,
-            path=f"{answer_path.parent.name}/{answer_path.name}",
+            path="/".join(answer_path.parts[-2:]),
             title=_title(issue_of(answer, commit)),
             commands=tuple(shorten(lines[0].strip(), LINE) + " …" * (len(lines) > 1) for lines in commands),
             source=GUIDED if "guided" in answer.source.dataset.split("/") else first,

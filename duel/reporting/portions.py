@@ -98,7 +98,8 @@ def _is_kept_record(path: Path) -> bool:
 
 def enriched(judged: Judged) -> Kept:
     """The answer with what the panel said of it, or the held-out judges of the rewrite that took its place."""
-    fields: dict[str, Any] = dict(judged.kept())
+    answer = judged.kept()
+    fields = vars(answer) | (answer.model_extra or {})
     fields.pop("format", None)
     rewritten = judged.lineage[-1].held_out if judged.lineage else None
     said = rewritten or judged.score
