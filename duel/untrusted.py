@@ -7,6 +7,7 @@ import base64
 import re
 import unicodedata
 from collections.abc import Iterator
+from functools import cache, partial
 from itertools import islice
 from urllib.parse import unquote
 
@@ -33,7 +34,6 @@ _ROLE_LINE = re.compile(
     r"|<\|(?:im_start|start_header_id|system|user|assistant|eot_id)\|?>?|<(?:system|developer)>)",
     re.IGNORECASE | re.MULTILINE,
 )
-_ADDRESS = re.compile(wordlists.pattern("attempts"), re.IGNORECASE | re.MULTILINE)
 # Long runs of one alphabet that may hold text: base64 (plain or URL-safe), hexadecimal, percent signs.
 _ENCODED = re.compile(
     r"(?<![\w+/-])(?:(?:[0-9a-fA-F]{2}){12,4000}|[A-Za-z0-9+/_-]{24,8000}={0,2}|(?:%[0-9a-fA-F]{2}){8,2000})"
@@ -62,11 +62,22 @@ def attempts(text: str) -> list[str]:
         "verdict": len({name.lower() for name in _DIMENSION_KEY.findall(text)}) >= 3,
         "delimiter": _DELIMITER.search(text),
         "role-line": _ROLE_LINE.search(text),
-        "address": any(_ADDRESS.search(plain) for plain in _plain_texts(text)),
+        "address": any(map(_addresses_a_judge, _plain_texts(text))),
         "invisible": _HIDDEN.search(text),
         "control": _CONTROL.search(text),
     }
     return [kind for kind, is_there in found.items() if is_there]
+
+
+_compiled = cache(partial(re.compile, flags=re.IGNORECASE | re.MULTILINE))
+
+
+def _addresses_a_judge(text: str) -> bool:
+    """Only phrases of which a word stands there are tried: all at each of 1,400 characters would take 3.8 ms."""
+    folded = text.replace("\u0130", "i").replace("\u0131", "i").casefold()  # to a regular expression both are an i
+    known = wordlists.phrases("attempts").items()
+    tried = {pattern for word, patterns in known if word in folded for pattern in patterns}
+    return any(_compiled(pattern).search(text) for pattern in tried)
 
 
 def _plain_texts(text: str) -> Iterator[str]:

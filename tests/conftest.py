@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import io
 import itertools
+import marshal
 import multiprocessing
 import os
 import shutil
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -19,10 +21,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
 from duel import cli, command, offline
+from duel.audit import rarity
 from duel.execution import toolbox
 
 KEEP = {"PATH", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV", "CI", "PYTEST_CURRENT_TEST", "SHOTS"}
@@ -84,6 +88,7 @@ def clean_home(clean_environment: None, homes: Iterator[Path], monkeypatch: pyte
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("duel.environment._HANDED_ON", {})
     here = home / "here"
     here.mkdir(parents=True)
     monkeypatch.chdir(here)
@@ -91,23 +96,44 @@ def clean_home(clean_environment: None, homes: Iterator[Path], monkeypatch: pyte
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_toolbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The tools of sandboxes, 36 MB, are copied once and then linked: each copy takes 30 ms of CPU.
+def one_toolbox() -> Iterator[None]:
+    """The tools of sandboxes, 36 MB, are copied once a user and then linked: each copy takes 90 ms of CPU.
 
-    A plain user, who may not link root's files, and a process of its own copy them.
+    A process of its own copies them.
     """
-    build, home = toolbox.build, tmp_path_factory.mktemp("tools")
+    build, homes = toolbox.build, Path(tempfile.mkdtemp(prefix="duel-tools-"))
+    homes.chmod(0o1777)
 
     def linked(folder: Path, more: tuple[str, ...] = ()) -> Path:
-        if more or not os.access(home, os.W_OK):
+        if more:
             return build(folder, more)
-        kept = home / "root"
+        kept = homes / str(os.geteuid())  # the system lets nobody link another's files
         if not kept.exists():
             build(kept)
         return Path(shutil.copytree(kept, folder, symlinks=True, copy_function=os.link))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(toolbox, "build", linked)
+        yield
+    shutil.rmtree(homes)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_background(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One of the processes that share the tests counts the words of all modules: 0.5 s of CPU each."""
+    base, modules = tmp_path_factory.getbasetemp(), rarity._modules
+    kept = (base.parent if hasattr(request.config, "workerinput") else base) / "background"
+
+    def counted() -> Iterator[Path]:
+        with FileLock(f"{kept}.lock"):
+            if not kept.exists():
+                found = Counter(word for file in modules() for word in rarity.words(file.read_bytes()))
+                kept.write_bytes(marshal.dumps(dict(found)))
+        rarity.BACKGROUND.update(marshal.loads(kept.read_bytes()))
+        return iter(())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rarity, "_modules", counted)
         yield
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from collections.abc import Sequence
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -21,6 +22,11 @@ Role = Literal["system", "user", "assistant", "tool"]
 Order = Literal["king_first", "challenger_first"]
 Side = Literal["king", "challenger", "assistant"]
 Bucket = Literal["final", "refined", "defeat"]
+
+
+def further(dimensions: Sequence[str]) -> Sequence[str]:
+    """Those of `dimensions`, of which the first are the five, that are asked beside them."""
+    return dimensions[len(DIMENSIONS) :]
 
 
 class Part(BaseModel):

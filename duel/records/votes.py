@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from duel.records.record import DIMENSIONS, Figures, Order, Part, Record
+from duel.records.record import DIMENSIONS, Figures, Order, Part, Record, further
 
 PERSON = "person:"
 STAND_IN = "stand-in"  # How the names of rules begin that vote where no person does
@@ -39,9 +39,9 @@ class Preference(Part):
 
     def on(self, dimensions: Sequence[str]) -> list[float] | None:
         """`values` and what was said on `dimensions` behind the five; None where one is missing."""
-        found, further = self.values, [getattr(self, name, None) for name in dimensions[len(DIMENSIONS) :]]
-        said = [float(one) for one in further if isinstance(one, int | float) and 0 <= one <= 1]
-        return None if found is None or len(said) < len(further) else found + said
+        found, others = self.values, [getattr(self, name, None) for name in further(dimensions)]
+        said = [float(one) for one in others if isinstance(one, int | float) and 0 <= one <= 1]
+        return None if found is None or len(said) < len(others) else found + said
 
 
 class Vote(Preference):

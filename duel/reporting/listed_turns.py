@@ -159,23 +159,19 @@ class Reader:
                 if (made := answer.made(side))
             },
             evidence=score.evidence,
-            agreement=agreement(score),
+            agreement=agreement(score, self.settings),
         )
 
 
-def agreement(score: Score) -> dict[str, int]:
-    """How many pairs of judges name the same winner, and how many judges turn with the order."""
-
-    def sign(value: float) -> int:
-        return (value > 1e-9) - (value < -1e-9)
-
-    orders: dict[str, list[float]] = {}
-    for vote in score.votes:
-        if values := vote.values:
-            orders.setdefault(vote.judge, []).append(sum(values) / len(values) - 0.5)
-    pairs = [one == two for one, two in combinations([sign(sum(values)) for values in orders.values()], 2)]
-    flips = [sign(both[0]) * sign(both[1]) < 0 for both in orders.values() if len(both) == 2]
-    return {"turns": 1, "agreed": sum(pairs), "pairs": len(pairs), "flipped": sum(flips), "asked": len(flips)}
+def agreement(score: Score, settings: Settings) -> dict[str, int]:
+    """How many pairs of judges name the same winner, and how many judges turn with the order of those asked in both."""
+    leads: dict[str, list[float]] = {}
+    for vote in (vote for vote in score.votes if vote.parsed):
+        leads.setdefault(vote.judge, []).append(rubric.vote_points(vote, settings) - 50)
+    winners = [(lead > 1e-9) - (lead < -1e-9) for lead in map(sum, leads.values())]
+    pairs = [one == two for one, two in combinations(winners, 2)]
+    asked = sum(len(both) == 2 for both in leads.values())
+    return {"turns": 1, "agreed": sum(pairs), "pairs": len(pairs), "flipped": score.flips, "asked": asked}
 
 
 def issue_of(answer: Answer, commit: Commit | None) -> str:

@@ -16,7 +16,7 @@ import orjson
 
 from duel.records import Answer, Leak, Side, Verdict
 from duel.reporting import page_file
-from duel.reporting.charts import Drawing, page_colours
+from duel.reporting.charts import Drawing, page_colors
 from duel.reporting.listed_turns import Judged, ListedTurn, issue_of
 from duel.reporting.markdown import OFFLINE_TITLE
 from duel.reporting.report_sections import confidence, gates
@@ -95,7 +95,7 @@ class Page:
             self._put_rows()
         # The charts' style is kept to charts here.
         drawn = re.sub(r"(?m)^([.\w])", r".chart \1", page_file("charts.css"))
-        style = page_colours() + drawn + page_file("page.css")
+        style = page_colors() + drawn + page_file("page.css")
         script = "(() => {\n'use strict';\n" + "".join(page_file(f"{name}.js") for name in SCRIPTS) + "})();\n"
         sizes = {"portion_turns": PORTION_TURNS, "chunk_turns": CHUNK_TURNS}
         places = {"folder": "turns" if self.beside else None, "parts": self._parts, "portions": self._portions}

@@ -20,7 +20,7 @@ from duel.settings import Settings
 from duel.workspace import BUCKETS, Workspace
 
 # Three judges in two orders over five dimensions give scores in steps of 1.67 points: three steps to a bin of 5, so
-# that no bin is higher than its neighbour only because more scores can fall into it.
+# that no bin is higher than its neighbor only because more scores can fall into it.
 SCORE_BIN = 5
 SCORE_BINS = 100 // SCORE_BIN
 LENGTH_BINS = 10

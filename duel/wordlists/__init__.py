@@ -29,14 +29,19 @@ def table(name: str, package: str = __name__) -> dict[str, str]:
 
 
 @cache
-def pattern(name: str) -> str:
-    """The regular expressions of a list as one: each line an alternative, `{{NAME}}` for a line `NAME = …` above."""
+def phrases(name: str) -> dict[str, list[str]]:
+    """{word: regular expressions} of a list whose lines are words, of which each match holds one, and an expression.
+
+    Between the words stands `|`; in an expression `{{NAME}}` stands for a line `NAME = …` above.
+    """
     parts: dict[str, str] = {}
-    found = []
-    for (line,) in rows(__name__, f"{name}.txt"):
-        known, is_part, value = line.partition(" = ")
-        if is_part and known.isupper():
-            parts[known] = value
+    found: dict[str, list[str]] = {}
+    for *words, line in rows(__name__, f"{name}.txt"):
+        if words:
+            pattern = _PART.sub(lambda match: parts[match[1]], line)
+            for word in words[0].split("|"):
+                found.setdefault(word, []).append(pattern)
         else:
-            found.append(_PART.sub(lambda match: parts[match[1]], line))
-    return "|".join(found)
+            known, _, value = line.partition(" = ")
+            parts[known] = value
+    return found

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from duel.audit.contamination import Benchmarks
-from duel.exports import quality
+from duel.exports import names, quality
 from duel.exports.card import escaped
 from duel.exports.formats import FORMATS
 from duel.records import Answer, Audit, Kept, ProtocolCheck, Score, fingerprint
@@ -307,7 +307,7 @@ def test_help_and_documents_name_every_format(script: Callable[..., Any]) -> Non
     (row,) = [
         line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.startswith("| `duel export")
     ]
-    assert f"of:{','.join(FORMATS)}(default" in shown
+    assert sorted(names()) == sorted(FORMATS) and f"of:{','.join(names())}(default" in shown
     for name in FORMATS:
         assert f"| `{name}` |" in page and name in row
 
