@@ -67,7 +67,7 @@ class Shelves:
     def tidy(self, judged: Collection[str], kept: set[str]) -> int:
         """Remove the turns that have left a bucket, remember those that are `kept`; returns how many were removed."""
         gone = self._before - kept
-        for path in (path for bucket in BUCKETS for path in self.workspace.kept_paths(bucket, in_order=False)):
+        for path in (path for bucket in BUCKETS for path in self.workspace.kept_paths(bucket)):
             name = self._name(path)
             known = name in kept or name in gone or path.stem not in judged
             if not known and _is_kept_record(path):  # no manifest lists it
@@ -178,13 +178,12 @@ def best_first(workspace: Workspace) -> list[Scored]:
     """Every score file with its answer: highest score first, unparsed ones last, equals in natural order."""
 
     def rank(path: Path) -> float:
-        try:
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):  # it is told when its turn comes
             told = orjson.loads(path.read_bytes())
             return -float(told.get("score")) if told.get("parsed") else math.inf
-        except (OSError, ValueError, AttributeError, TypeError):  # it is told when its turn comes
-            return math.inf
+        return math.inf
 
-    answers = workspace.answer_files()
+    answers = {path.stem: path for path in workspace.answer_paths()}
     ranked = sorted(workspace.score_paths(), key=rank)
     return [(place, path, answers.get(path.stem)) for place, path in enumerate(ranked)]
 
