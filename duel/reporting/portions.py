@@ -83,8 +83,7 @@ class Shelves:
         return str(path)[len(str(self.workspace.root)) + 1 :].replace(os.sep, "/")
 
 
-def _bytes(path: Path) -> bytes | None:
-    """The bytes of a file, b"" of one that cannot be read; None where there is none."""
+def _bytes(path: Path) -> bytes | None:  # None where no file is, b"" of one that cannot be read
     try:
         return path.read_bytes()
     except OSError as error:
@@ -98,8 +97,7 @@ def _is_kept_record(path: Path) -> bool:
 
 def enriched(judged: Judged) -> Kept:
     """The answer with what the panel said of it, or the held-out judges of the rewrite that took its place."""
-    answer = judged.kept()
-    fields = vars(answer) | (answer.model_extra or {})
+    fields = vars(answer := judged.kept()) | (answer.model_extra or {})
     fields.pop("format", None)
     rewritten = judged.lineage[-1].held_out if judged.lineage else None
     said = rewritten or judged.score
