@@ -43,7 +43,7 @@ _ANSWERS = re.compile(r"answer(_\d+)?")
 _PROMPT_FILE = re.compile(r"prompts_(\d+)_(\d+)")
 
 Found = TypeVar("Found", bound=Record)
-_inside = lru_cache(64)(Path.joinpath)  # a Path is slow to make and to spell: those of the folders are made once
+_inside = lru_cache(1024)(Path.joinpath)  # a Path is slow to make and to spell: those of the folders are made once
 
 
 def file_name(name: str) -> str:
@@ -67,18 +67,17 @@ class NumberedFolders:
     """Folders of at most `most` files: the first lie in the folder itself, further ones in `1/`, `2/`, … inside it."""
 
     most: int = 5000  # files in one folder: `[store] answers_per_dir`
-    # By the folder's name: a Path is slow to look up, and to ask for a file that is not there yet has to be quick.
-    _inside: dict[str, list[Path]] = field(default_factory=dict)
+    _inside: dict[str, list[Path]] = field(default_factory=dict)  # by the folder's name: a Path is slow to look up
     _lay: dict[str, tuple[dict[str, Path], set[Path]]] = field(default_factory=dict)
 
     def place(self, folder: Path, file: str, position: int) -> Path:
         """Where `file` lies, else where it goes as the one at `position`, from 0."""
-        number = max(position, 0) // self.most
-        wanted = folder / (f"{number}/{file}" if number else file)
-        if os.path.exists(wanted):
+        number, name = max(position, 0) // self.most, str(folder)
+        home = _inside(folder, str(number)) if number else folder
+        if os.path.exists(wanted := home / file):
             return wanted
         # Each folder is listed once: to look for a file in twenty of them takes 0.2 ms. The first that has it counts.
-        lay, listed = self._lay.setdefault(str(folder), ({}, set()))
+        lay, listed = self._lay.setdefault(name, ({}, set()))
         folders = self.inside(folder)
         for inside in reversed(folders) if len(listed) < len(folders) else ():
             if inside not in listed and inside.is_dir():
@@ -87,7 +86,7 @@ class NumberedFolders:
         if (number or file in lay) and os.path.exists(found := lay.get(file, folder) / file):
             return found
         if number:  # it will be written there, and asked for without its position
-            lay[file] = wanted.parent
+            lay[file] = home
         return wanted
 
     def inside(self, folder: Path) -> list[Path]:
@@ -149,8 +148,8 @@ class Workspace:
         position = (int(turn[1]) - 1) * PROMPTS_PER_FILE + int(turn[2]) - 1 if turn else 0
         return self.folders.place(_inside(self.root, folder), f"{stem}.json", position)
 
-    def kept_paths(self, bucket: Bucket, *, in_order: bool = True) -> list[Path]:
-        return (self._sorted if in_order else self._all)(self.root / bucket)
+    def kept_paths(self, bucket: Bucket) -> list[Path]:
+        return self._sorted(self.root / bucket)
 
     def prompt_files(self) -> list[Path]:
         found = [p for p in self._listing(self.root / "prompt") if _PROMPT_FILE.fullmatch(p.stem)]
@@ -211,13 +210,9 @@ class Workspace:
         places = (self.find_answer(stem, folders) for stem in stems)
         yield from self.read_all([path for path in places if path], Answer, damage)
 
-    def answer_files(self) -> dict[str, Path]:
-        """Every answer file by its stem; a stem that lies in two folders counts once."""
-        return {path.stem: path for folder in reversed(self.answer_folders()) for path in self._listing(folder)}
-
     def answer_paths(self) -> list[Path]:
-        """The same in natural order of the stem."""
-        found = self.answer_files()
+        """Every answer file in natural order of its stem; a stem that lies in two folders counts once."""
+        found = {path.stem: path for folder in reversed(self.answer_folders()) for path in self._listing(folder)}
         return [found[stem] for stem in sorted(found, key=natural_order)]
 
     def answers(self, damage: list[ItemError]) -> Iterator[tuple[Path, Answer]]:
@@ -270,8 +265,7 @@ class Workspace:
     def read(self, path: Path, kind: type[Found]) -> Found:
         """One record of its kind. Raises ItemError (reason `damaged`) that names the file."""
         try:
-            with open(path, "rb", 0) as file:
-                return kind.parse(file.read())
+            return kind.parse(path.read_bytes())
         except (ItemError, OSError) as error:
             raise _damaged(path, error) from None
 
@@ -282,8 +276,7 @@ class Workspace:
         231 µs), and a file that a power cut leaves empty is found, named and written again.
         """
         payload = data.dump() if isinstance(data, Record) else data
-        folder, name = os.path.split(path)
-        part = os.path.join(folder, f".{name}.part")
+        part = os.path.join(folder := os.path.dirname(path), f".{path.name}.part")
         try:
             if folder not in self._folders_made or not os.path.isdir(folder):
                 self.folders.make(path.parent)
@@ -306,11 +299,9 @@ class Workspace:
             return [folder / e.name for e in os.scandir(folder) if e.name.endswith(".json") and e.name[0] != "."]
         return []
 
-    def _all(self, folder: Path) -> list[Path]:
-        return [path for inside in self.folders.inside(folder) for path in self._listing(inside)]
-
     def _sorted(self, folder: Path) -> list[Path]:
-        return sorted(self._all(folder), key=lambda path: natural_order(path.stem))
+        found = [path for inside in self.folders.inside(folder) for path in self._listing(inside)]
+        return sorted(found, key=lambda path: natural_order(path.stem))
 
     def read_all(self, paths: list[Path], kind: type[Found], damage: list[ItemError]) -> Iterator[tuple[Path, Found]]:
         """Each readable record with its file; what cannot be read is appended to `damage`."""

@@ -205,10 +205,8 @@ class Answer(Record):
 
     def chosen(self, side: Side) -> Candidate | None:
         """The candidate whose text stands in the field of `side`; None where it came from elsewhere or is not there."""
-        for candidate in self.candidates:  # asked a dozen times for each turn of a report
-            if candidate.side == side and candidate.chosen:
-                return candidate
-        return None
+        found = [one for one in self.candidates if one.side == side and one.chosen]
+        return found[0] if found else None
 
     def text_of(self, candidate: Candidate) -> str:
         return str(getattr(self, candidate.side)) if candidate.chosen else candidate.text

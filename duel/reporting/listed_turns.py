@@ -126,7 +126,6 @@ class Reader:
         placed = placement.place(value, audit, self.settings, score.confirmed)
         unparsed = placed.slug == "unparsed"
         protocol = audit.protocol if audit else None
-        audited = audit.license if audit is not None else None
         opponent = answer.assistant if score.mode == 1 else answer.king
         longer = max(len(answer.challenger), len(opponent))
         first = BEST if any(one.selection for one in answer.candidates) else FIRST
@@ -137,7 +136,7 @@ class Reader:
             instance_id=answer.instance_id,
             repo=answer.repo,
             style=score.style or (protocol.style if protocol else "") or "other",
-            license=audited if audited is not None else commit.license if commit else "",
+            license=audit.license if audit and audit.license is not None else commit.license if commit else "",
             position=answer.turn,
             score=value,
             metrics={name: score.metrics.get(name) for name in self._dimensions},
@@ -148,7 +147,7 @@ class Reader:
             reason="stopped" if unparsed and score.stopped else placed.slug,
             duplicates_of=audit.duplicates_of if audit else "",
             length_difference=(len(answer.challenger) - len(opponent)) / longer if longer else None,
-            path=f"{answer_path.parent.name}/{answer_path.name}",
+            path="/".join(answer_path.parts[-2:]),
             title=_title(issue_of(answer, commit)),
             commands=tuple(shorten(lines[0].strip(), LINE) + " …" * (len(lines) > 1) for lines in commands),
             source=GUIDED if "guided" in answer.source.dataset.split("/") else first,

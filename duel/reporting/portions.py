@@ -67,7 +67,7 @@ class Shelves:
     def tidy(self, judged: Collection[str], kept: set[str]) -> int:
         """Remove the turns that have left a bucket, remember those that are `kept`; returns how many were removed."""
         gone = self._before - kept
-        for path in (path for bucket in BUCKETS for path in self.workspace.kept_paths(bucket, in_order=False)):
+        for path in (path for bucket in BUCKETS for path in self.workspace.kept_paths(bucket)):
             name = self._name(path)
             known = name in kept or name in gone or path.stem not in judged
             if not known and _is_kept_record(path):  # no manifest lists it
@@ -83,8 +83,7 @@ class Shelves:
         return str(path)[len(str(self.workspace.root)) + 1 :].replace(os.sep, "/")
 
 
-def _bytes(path: Path) -> bytes | None:
-    """The bytes of a file, b"" of one that cannot be read; None where there is none."""
+def _bytes(path: Path) -> bytes | None:  # None where no file is, b"" of one that cannot be read
     try:
         return path.read_bytes()
     except OSError as error:
@@ -98,7 +97,7 @@ def _is_kept_record(path: Path) -> bool:
 
 def enriched(judged: Judged) -> Kept:
     """The answer with what the panel said of it, or the held-out judges of the rewrite that took its place."""
-    fields: dict[str, Any] = dict(judged.kept())
+    fields = vars(answer := judged.kept()) | (answer.model_extra or {})
     fields.pop("format", None)
     rewritten = judged.lineage[-1].held_out if judged.lineage else None
     said = rewritten or judged.score
@@ -177,13 +176,12 @@ def best_first(workspace: Workspace) -> list[Scored]:
     """Every score file with its answer: highest score first, unparsed ones last, equals in natural order."""
 
     def rank(path: Path) -> float:
-        try:
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):  # it is told when its turn comes
             told = orjson.loads(path.read_bytes())
             return -float(told.get("score")) if told.get("parsed") else math.inf
-        except (OSError, ValueError, AttributeError, TypeError):  # it is told when its turn comes
-            return math.inf
+        return math.inf
 
-    answers = workspace.answer_files()
+    answers = {path.stem: path for path in workspace.answer_paths()}
     ranked = sorted(workspace.score_paths(), key=rank)
     return [(place, path, answers.get(path.stem)) for place, path in enumerate(ranked)]
 

@@ -96,11 +96,8 @@ class Tally:
     buckets: Counter[str] = field(default_factory=Counter)  # "" holds the turns that go nowhere
     leaking: Counter[bool | None] = field(default_factory=Counter)  # None: not checked
     flipped: int = 0
-    groups: dict[str, defaultdict[str, Group]] = field(
-        default_factory=lambda: {name: defaultdict(Group) for name in GROUPINGS}
-    )
-    clusters: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Instance id -> the deltas of its parsed turns."""
+    groups: dict[str, dict[str, Group]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Group)))
+    clusters: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # instance id -> its deltas
     histogram: list[Counter[str]] = field(default_factory=lambda: [Counter() for _ in range(SCORE_BINS)])
     """A bin of `SCORE_BIN` points each: bucket -> turns."""
     score_by_length: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -189,7 +186,7 @@ class Tally:
             ],
             "left_out": left_out(workspace.dropped()),
             "turns": {"judged": turns, "audited": audited, "leaking": leaking, "flipped": self.flipped},
-            "groups": {name: _largest_first(groups) for name, groups in self.groups.items()},
+            "groups": {name: _largest_first(self.groups[name]) for name in GROUPINGS},
             "judge_metrics": {judge.judge: judge.by_metric for judge in verdict.judges},
             "execution": self.executed.summary(json_object(workspace.report / "execute.json")),
             "refining": rounds,
