@@ -41,7 +41,7 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for source in (ROOT / "duel").rglob("*.py"):
         compiled, same = cache_from_source(source), packages / source.relative_to(ROOT)
         # What the checkout has compiled serves equal sources of equal times: 2 s of CPU.
-        if os.path.exists(compiled) and same.read_bytes() == source.read_bytes():
+        if Path(compiled).exists() and same.read_bytes() == source.read_bytes():
             shutil.copystat(source, same)
             same.parent.joinpath("__pycache__").mkdir(exist_ok=True)
             shutil.copy(compiled, cache_from_source(same))
