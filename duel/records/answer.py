@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from duel.records.executed import Observed
 from duel.records.record import Message, Part, Record, Side
@@ -202,6 +202,20 @@ class Answer(Record):
     repo: str = ""
     turn: int = 0
     source: Source = Field(default_factory=Source)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_format(cls, fields: Any) -> Any:
+        """Version 1 kept `made` by side and one `audit`, which named no text and therefore counts as none."""
+        if not isinstance(fields, dict) or "candidates" in fields:
+            return fields
+        kept = {key: value for key, value in fields.items() if key not in ("made", "audit", "format")}
+        made: Any = fields.get("made") if isinstance(fields.get("made"), dict) else {}
+        sides = [side for side in ("king", "challenger") if side in made]
+        kept["candidates"] = [{"id": f"{side}-1", "side": side, "made": made[side], "chosen": True} for side in sides]
+        if "format" in fields and str(fields["format"]).split("/")[0] != cls.kind():
+            kept["format"] = fields["format"]  # another record's tag, which the reader names
+        return kept
 
     def chosen(self, side: Side) -> Candidate | None:
         """The candidate whose text stands in the field of `side`; None where it came from elsewhere or is not there."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from duel.records.record import DIMENSIONS, Figures, Order, Part, Record, further
 
@@ -97,6 +97,19 @@ class Score(Record):
     writers: dict[str, str] = Field(default_factory=dict)  # The models that wrote `opponent` and `challenger`
     lengths: dict[str, Annotated[int, Field(ge=0, le=MOST)]] = Field(default_factory=dict)  # Characters, `history` too
     made_with: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_format(cls, fields: Any) -> Any:
+        """Version 1 called the opponent `king` also where it was the reference turn."""
+        if not isinstance(fields, dict) or str(fields.get("format", "")) != "duel-score/1":
+            return fields
+        kept = {key: value for key, value in fields.items() if key not in ("unasked", "score_high")}
+        for name in ("writers", "lengths"):
+            found = kept.get(name)
+            if isinstance(found, dict) and "king" in found:
+                kept[name] = {"opponent" if key == "king" else key: value for key, value in found.items()}
+        return kept | {"format": "duel-score/2"}
 
 
 class Lot(Part):

@@ -14,7 +14,7 @@ from duel.calls.request import Reply, Request
 from duel.errors import ItemError
 from duel.judging.panel import Panel
 from duel.judging.survey import Survey
-from duel.records import DIMENSIONS, Answer, Candidate, Made, Message, Score
+from duel.records import DIMENSIONS, Answer, Made, Message, Score
 from duel.settings import Settings
 from duel.workspace import Workspace
 
@@ -39,15 +39,7 @@ def write_answers(workspace: Workspace, count: int, **fields: Any) -> None:
                 Message(role="system", content="One bash block."),
                 Message(role="user", content=f"Task {number}"),
             ],
-            candidates=[
-                Candidate(id="king-1", side="king", made=Made(model="x/king"), chosen=True),
-                Candidate(
-                    id="challenger-1",
-                    side="challenger",
-                    made=Made(model="x/challenger", template_hash="t"),
-                    chosen=True,
-                ),
-            ],
+            made={"king": Made(model="x/king"), "challenger": Made(model="x/challenger", template_hash="t")},
         )
         workspace.save(workspace.root / "answer_0" / f"prompts_9_1_{number}.json", answer.model_copy(update=fields))
 

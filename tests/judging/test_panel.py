@@ -281,6 +281,24 @@ def test_a_turn_that_cannot_be_kept_is_not_judged_unless_it_is_asked_for(tmp_pat
     assert [row["reason"] for row in stage.dropped] == ([] if ineligible else ["leak"])
 
 
+def test_a_score_of_the_first_format_is_read_as_it_was_meant() -> None:
+    old = {
+        "format": "duel-score/1",
+        "file": "p_1_1",
+        "instance_id": "o__r-1",
+        "unasked": [],
+        "score_high": 50.0,
+        "writers": {"king": "x/king", "challenger": "x/challenger"},
+        "lengths": {"king": 10, "challenger": 12},
+        "odd": 7,
+    }
+    score = Score.parse(old)
+    assert score.writers == {"opponent": "x/king", "challenger": "x/challenger"}
+    assert score.lengths == {"opponent": 10, "challenger": 12}
+    kept = Score.parse(score.dump())
+    assert kept == score and kept.model_extra == {"odd": 7} and kept.format == "duel-score/2"
+
+
 def test_a_screen_goes_on_when_thresholds_move_and_when_the_strategy_does(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     write_answers(workspace, 1)
