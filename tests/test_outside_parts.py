@@ -166,7 +166,7 @@ def test_a_dimension_from_outside_is_judged_beside_the_five_and_counts_as_they_d
     installed: Program, script: Program, tmp_path: Path
 ) -> None:
     keys = [*DIMENSIONS, "restraint"]
-    (tmp_path / "chain.toml").write_text(f"[sample]\nn = 8\n[judge]\nmetric_keys = {keys}\n".replace("'", '"'))
+    (tmp_path / "chain.toml").write_text(f"[sample]\nn = 4\n[judge]\nmetric_keys = {keys}\n".replace("'", '"'))
     assert "must be distinct names out of correctness" in script("prompt", "--workspace", tmp_path, code=2).err
     installed("run", "--offline", "--workspace", tmp_path, code=0)
     workspace = Workspace(tmp_path)

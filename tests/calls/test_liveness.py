@@ -164,7 +164,7 @@ def many(weather: Weather, root: Path, *, files: int = 1000, commit_s: float = 0
     return Many(weather, client)
 
 
-@hypothesis_settings(max_examples=60, deadline=None)
+@hypothesis_settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     share=st.sampled_from([0.1, 0.3, 0.6, 0.9, 1.0]),
