@@ -213,6 +213,7 @@ def test_a_figure_from_outside_stands_in_the_verdict_and_the_report(
     validated: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = validated
+
     def figure(evidence: Evidence) -> dict[str, Any]:
         row = {"what": "turns", "figure": str(len(evidence.columns)), "meaning": "a toy"}
         return {"figures": {"toy count": [row]}}
