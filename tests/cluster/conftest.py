@@ -18,7 +18,7 @@ __all__ = ["stand_in"]
 Script = Callable[..., Finished]
 SAMPLE = f"""
 [sample]
-n = 20
+n = 14
 max_turn = 30
 per_instance = 2
 dataset = "{SAMPLE}/trajectories.parquet"

@@ -208,11 +208,11 @@ def test_what_the_whole_has_changed_since_is_not_overwritten(
 def test_people_s_votes_come_back_once(in_two: Workspace, script: Script, stand_in: StandIn) -> None:
     for number, shard in enumerate(shards.there(in_two)):
         told = {"judge": "person:ann", "order": "king_first", "at": "1"}
-        vote = PersonVote(key=f"k{number}", pair="p", item=f"prompts_20_1_{number + 1}", **told)
+        vote = PersonVote(key=f"k{number}", pair="p", item=f"prompts_14_1_{number + 1}", **told)
         shard.workspace.save(shard.workspace.review / "votes.jsonl", orjson.dumps(vote.model_dump(mode="json")))
     for _ in range(2):
         script("shard", "merge", "--workspace", in_two.root, code=0)
-    assert [vote.item for vote in read_votes(in_two, [])] == ["prompts_20_1_1", "prompts_20_1_2"]
+    assert [vote.item for vote in read_votes(in_two, [])] == ["prompts_14_1_1", "prompts_14_1_2"]
 
 
 def test_a_further_look_in_a_shard_is_remembered(in_two: Workspace, script: Script, stand_in: StandIn) -> None:
@@ -234,21 +234,23 @@ def test_files_that_the_settings_name_are_found_from_a_shard(drawn: Workspace, s
     assert (drawn.root / "shards" / "0001" / "held-out.txt").read_text() == "someone__project-1\n"
 
 
-def test_shards_run_side_by_side_under_xargs(drawn: Workspace, script: Script, stand_in: StandIn) -> None:
-    script("shard", "split", 2, "--workspace", drawn.root, code=0)
+def test_shards_run_side_by_side_under_xargs(in_two: Workspace, script: Script, stand_in: StandIn) -> None:
+    for shard in shards.there(in_two):  # each is to judge and to decide, on votes that are paid for
+        shutil.rmtree(shard.workspace.root / "score")
+    assert "decided" not in script("shard", "status", "--workspace", in_two.root, code=1).out
     command = f"ls -d shards/0* | xargs -P 2 -I{{}} {sys.executable} -m duel run --workspace {{}}"
     done = subprocess.run(
         ["sh", "-c", command],
-        cwd=drawn.root,
+        cwd=in_two.root,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert script("shard", "status", "--workspace", drawn.root, code=0).out.count("decided") == 2
-    script("shard", "merge", "--workspace", drawn.root, code=0)
-    assert orjson.loads(drawn.duel.read_bytes())["turns"]
+    assert script("shard", "status", "--workspace", in_two.root, code=0).out.count("decided") == 2
+    script("shard", "merge", "--workspace", in_two.root, code=0)
+    assert orjson.loads(in_two.duel.read_bytes())["turns"]
 
 
 def test_a_new_draw_leaves_answers_to_the_old_one_behind(in_two: Workspace, script: Script, stand_in: StandIn) -> None:
