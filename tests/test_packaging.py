@@ -39,9 +39,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (packages,) = place.glob("lib/python*/site-packages")
     zipfile.ZipFile(wheel).extractall(packages)
     for source in (ROOT / "duel").rglob("*.py"):
-        compiled, same = cache_from_source(source), packages / source.relative_to(ROOT)
+        compiled, same = Path(cache_from_source(source)), packages / source.relative_to(ROOT)
         # What the checkout has compiled serves equal sources of equal times: 2 s of CPU.
-        if Path(compiled).exists() and same.read_bytes() == source.read_bytes():
+        if compiled.exists() and same.read_bytes() == source.read_bytes():
             shutil.copystat(source, same)
             same.parent.joinpath("__pycache__").mkdir(exist_ok=True)
             shutil.copy(compiled, cache_from_source(same))

@@ -16,6 +16,7 @@ from duel.execution.harness import Harness
 from duel.records import Message, Observed
 from duel.records.executed import cut
 
+Given = TypeVar("Given")
 MIN_FAITHFUL = 0.8
 """Below it a turn has no evidence: of the bundled sample all, of SWE-ZERO 45 of 45 observations come back."""
 _MODE = r"[bcdlps-][rwxsStT-]{9}[.+@]?"
@@ -169,9 +170,6 @@ def plan(executor: Executor, task: Task, text: str, rules: EvidenceRules) -> str
     ]
     told = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-
-
-Given = TypeVar("Given")
 
 
 async def as_done(
