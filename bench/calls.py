@@ -15,15 +15,12 @@ import argparse
 import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
@@ -33,80 +30,10 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-TURNS, IN_FLIGHT, BYTES, LATENCY_S = 2000, 128, 20_000, 0.2
+from bench.programs import LATENCY_S, Endpoint, endpoint, run, start  # noqa: E402
+
+TURNS, IN_FLIGHT, BYTES = 2000, 128, 20_000
 FAULTS = {"429": 0.10, "500": 0.03, "reset": 0.01, "truncated": 0.01}
-
-
-@dataclass
-class Endpoint:
-    """The endpoint of this benchmark, seen from outside."""
-
-    url: str
-
-    def reset(self, **settings: Any) -> None:
-        """Forget the counts; whatever is not named is plain again."""
-        plain = {"latency_s": LATENCY_S, "capacity": 0, "faults": {}, "retry_after_s": 1}
-        data = json.dumps({**plain, **settings}).encode()
-        urllib.request.urlopen(urllib.request.Request(f"{self.url}/reset", data=data)).read()
-
-    def stats(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"{self.url}/stats") as response:
-            stats: dict[str, Any] = json.load(response)
-        return stats
-
-
-@contextmanager
-def endpoint() -> Iterator[Endpoint]:
-    command = [sys.executable, "-m", "bench.endpoint"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield Endpoint(f"http://127.0.0.1:{int(process.stdout.readline())}")
-        finally:
-            process.terminate()
-
-
-@dataclass
-class Ran:
-    code: int
-    wall_s: float
-    cpu_s: float
-    peak_mb: float
-    out: str
-    err: str
-
-
-# Writes the peak of its own process, which the kernel does not tell a parent, behind what the script says.
-_PEAK = """
-import atexit, re, runpy, sys
-peak = lambda: re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1]
-atexit.register(lambda: print("peak", peak(), "kB", file=sys.stderr, flush=True))
-sys.argv = sys.argv[1:]
-sys.path[0] = ""
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def run(script: str, workspace: Path, url: str, *arguments: str) -> Ran:
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    began = time.monotonic()
-    command = [sys.executable, "-c", _PEAK, script, *arguments, "--workspace", str(workspace)]
-    done = subprocess.run(command, cwd=ROOT, env=environment(url), capture_output=True, text=True, check=False)
-    wall_s = time.monotonic() - began
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    peak = done.stderr.rpartition("peak ")[2].split(" ")[0]
-    return Ran(done.returncode, wall_s, cpu_s, int(peak) / 1024 if peak.isdigit() else 0, done.stdout, done.stderr)
-
-
-def environment(url: str, **more: str) -> dict[str, str]:
-    return {**os.environ, "CHUTES_BASE_URL": url, "CHUTES_API_KEY": "none", **more}
-
-
-def start(script: str, work: Path, url: str, **env: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, script, "--workspace", str(work)]
-    quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, cwd=ROOT, env=environment(url, **env), stdout=quiet, stderr=quiet)
 
 
 def workspace(folder: Path, turns: int, *, concurrency: int = 0, size: int = BYTES) -> Path:
@@ -130,7 +57,7 @@ def workspace(folder: Path, turns: int, *, concurrency: int = 0, size: int = BYT
 
 
 @dataclass
-class Table:
+class Rows:
     """Rows with a budget and whether it held."""
 
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
@@ -149,7 +76,7 @@ class Table:
 # -- the rows ----------------------------------------------------------------------------------------------------------
 
 
-def throughput(table: Table, server: Endpoint, folder: Path, turns: int) -> float:
+def throughput(table: Rows, server: Endpoint, folder: Path, turns: int) -> float:
     """2,000 replies, 20 KB prompts, 200 ms, 128 at a time; the span without faults."""
     floor = -(-turns // IN_FLIGHT) * LATENCY_S
     start_up = run("king.py", workspace(folder / "one", 1), server.url).cpu_s
@@ -170,7 +97,7 @@ def throughput(table: Table, server: Endpoint, folder: Path, turns: int) -> floa
     return span
 
 
-def wide(table: Table, server: Endpoint, folder: Path, turns: int, at_a_time: int = 512) -> None:
+def wide(table: Rows, server: Endpoint, folder: Path, turns: int, at_a_time: int = 512) -> None:
     """As many at a time as keep one core busy; three runs, the middle one counts."""
     spans, most = [], []
     for number in range(3):
@@ -196,7 +123,7 @@ def compare(client: str, server: Endpoint, turns: int, **settings: Any) -> dict[
     return {**json.loads(done.stdout), **server.stats()}
 
 
-def rerun(table: Table, server: Endpoint, folder: Path, turns: int) -> None:
+def rerun(table: Rows, server: Endpoint, folder: Path, turns: int) -> None:
     """Everything done; and everything paid for but the stage's files lost."""
     work = folder / "throughput"
     if not (work / "answer_0").exists():
@@ -211,7 +138,7 @@ def rerun(table: Table, server: Endpoint, folder: Path, turns: int) -> None:
     table.add("  calls of both", f"{calls}", "0", calls == 0)
 
 
-def faults(table: Table, server: Endpoint, folder: Path, turns: int, clean_span: float) -> None:
+def faults(table: Rows, server: Endpoint, folder: Path, turns: int, clean_span: float) -> None:
     """10 % 429 with Retry-After 1, 3 % 500, 1 % reset, 1 % truncated; three draws, the middle one counts.
 
     One draw says little about the span: it ends with the unluckiest request, whose own waits no client can shorten.
@@ -236,7 +163,7 @@ def faults(table: Table, server: Endpoint, folder: Path, turns: int, clean_span:
         table.add("  openai, calls alone", f"{other['answered']:,} of {turns:,}, {other['span_s']:.2f} s")
 
 
-def capacity(table: Table, server: Endpoint, folder: Path, latency_s: float) -> None:
+def capacity(table: Rows, server: Endpoint, folder: Path, latency_s: float) -> None:
     """An endpoint that takes K at a time and answers 429 beyond; 30 × K calls, no settings."""
     for slots in (5, 40, 200):
         work = workspace(folder / "capacity", 30 * slots, size=2000)
@@ -249,7 +176,7 @@ def capacity(table: Table, server: Endpoint, folder: Path, latency_s: float) -> 
         table.add(f"capacity {slots}", figure, "85 %, 5 %", complete and reached >= 0.85 and refused <= 0.05)
 
 
-def neighbors(table: Table, server: Endpoint, folder: Path, latency_s: float, processes: int = 8) -> None:
+def neighbors(table: Rows, server: Endpoint, folder: Path, latency_s: float, processes: int = 8) -> None:
     """So many processes at once on an endpoint that takes 40: together, and each by itself."""
     slots, rounds = 40, 30
     for name, chain in (("together", ""), ("each by itself", "[endpoint]\nneighbors = false\n")):
@@ -274,6 +201,7 @@ _MEMORY = """
 import os, resource, signal, sys
 from duel import settings
 from duel.calls import Request, drive, route_for
+from duel.synchronous import synchronous
 from duel.workspace import Workspace
 folder, url, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
 work, seen = Workspace(folder), 0
@@ -291,12 +219,12 @@ class Job:
             os.kill(os.getpid(), signal.SIGINT)
 chosen = settings.load(work.root, {("endpoint", "concurrency"): 128})
 route = route_for(chosen, work, "writer", url)
-drive((Job(i) for i in range(count)), workspace=work, settings=chosen, route=route, stage="king")
+synchronous(drive)((Job(i) for i in range(count)), workspace=work, settings=chosen, route=route, stage="king")
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
-def memory(table: Table, server: Endpoint, folder: Path) -> None:
+def memory(table: Rows, server: Endpoint, folder: Path) -> None:
     """The peak after 2,000 replies, with 2,000 and with 100,000 turns to do."""
     peaks = []
     for count in (2000, 100_000):
@@ -310,7 +238,7 @@ def memory(table: Table, server: Endpoint, folder: Path) -> None:
     table.add("memory after 2,000 replies", figure, "the same", peaks[1] <= 1.1 * peaks[0])
 
 
-def kill(table: Table, server: Endpoint, folder: Path, turns: int) -> None:
+def kill(table: Rows, server: Endpoint, folder: Path, turns: int) -> None:
     """kill -9 half-way, then run again."""
     work = workspace(folder / "kill", turns, concurrency=IN_FLIGHT)
     server.reset()
@@ -333,7 +261,7 @@ def kill_when(moment: Callable[[], bool], script: str, work: Path, url: str) -> 
     process.wait()
 
 
-def kills(table: Table, folder: Path, count: int, seed: int) -> None:
+def kills(table: Rows, folder: Path, count: int, seed: int) -> None:
     """kill -9 at random moments across king.py, ch.py and validate.py, against the stand-in endpoint."""
     from duel.workspace import Workspace
     from tests.offline import watched
@@ -389,7 +317,7 @@ def main() -> None:
     rows = arguments.rows or names
     if unknown := set(rows) - set(names):
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
-    table, turns = Table(), arguments.turns
+    table, turns = Rows(), arguments.turns
     with tempfile.TemporaryDirectory() as made, endpoint() as server:
         folder, span = Path(made), 0.0
         if {"throughput", "faults"} & set(rows):

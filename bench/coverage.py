@@ -36,7 +36,7 @@ def main() -> None:
             shown = "".join(f"{100 * share:10.1f}" for share in held)
             print(f"{round(4.5 * clusters):5d} ({clusters}) {name:<15}{shown}", flush=True)
     for clusters in (67, 445):
-        accepted = false_accepts(replace(HEAVY_TIES, centre=0.0), clusters, arguments.runs, arguments.resamples)
+        accepted = false_accepts(replace(HEAVY_TIES, center=0.0), clusters, arguments.runs, arguments.resamples)
         print(
             f"false accepts at one look, {round(4.5 * clusters)} turns ({clusters}): {100 * accepted:.1f} %", flush=True
         )

@@ -53,7 +53,7 @@ class World:
     """
 
     turns: int = 1000
-    centre: float = 0.0
+    center: float = 0.0
     repositories: int = 300
     repository: float = 0.0
     pull: float = 0.2
@@ -91,7 +91,7 @@ def duel(world: World, seed: int) -> tuple[Columns, list[bool]]:
     challenger = opponent * np.exp(world.longer * (world.taste > 0) + 0.5 * draw.normal(size=turns))
     difference = (challenger - opponent) / np.maximum(challenger, opponent)
     leaking = draw.random(turns) < world.leaks
-    latent = world.centre + world.repository * draw.normal(size=world.repositories)[repository]
+    latent = world.center + world.repository * draw.normal(size=world.repositories)[repository]
     latent = latent + world.pull * draw.normal(size=pulls)[pull] + world.turn * draw.normal(size=turns)
     latent = latent - world.decline * stretch + world.taste * difference + 3.0 * leaking
     latent = (latent + world.shared * draw.normal(size=turns))[:, None, None, None]
@@ -222,8 +222,8 @@ ROWS: dict[str, tuple[World, Gate, Gate, float]] = {
 # Latent centres that make a true margin of 1 and of 4 points in this world, found by simulation.
 PLUS_ONE, PLUS_FOUR = 0.0113, 0.0454
 POWER: dict[str, tuple[World, Gate, Gate]] = {
-    "true +1 where 2 are asked for, 2,000 turns": (replace(NULL, turns=2000, centre=PLUS_ONE), before, bounded),
-    "power at a true +4, 1,000 turns": (replace(NULL, centre=PLUS_FOUR), before, now),
+    "true +1 where 2 are asked for, 2,000 turns": (replace(NULL, turns=2000, center=PLUS_ONE), before, bounded),
+    "power at a true +4, 1,000 turns": (replace(NULL, center=PLUS_FOUR), before, now),
 }
 
 

@@ -43,9 +43,9 @@ def fill(folder: Path, turns: int) -> None:
     from bench.false_accepts import World, duel
     from duel.bookkeeping import Stage
     from duel.file_sums import Snapshot
+    from duel.judging import kept_case
     from duel.judging.gate import Case
     from duel.judging.panel import Panel
-    from duel.judging.survey import keep_case
 
     for number in range(turns):
         for name in (f"answer_{number // 5000}", "score"):
@@ -54,7 +54,7 @@ def fill(folder: Path, turns: int) -> None:
             os.close(os.open(f"{folder}/{name}/p_1_{number}.json", os.O_CREAT | os.O_WRONLY))
     votes, _ = duel(World(turns=turns, repositories=3200), 1)
     panel = Panel(Stage("validate", Workspace(folder), SETTINGS))
-    keep_case(panel, Case(votes, SETTINGS, left_out={}), Snapshot.take(panel.workspace, "answer", "score"), turns)
+    kept_case.keep(panel, Case(votes, SETTINGS, left_out={}), Snapshot.take(panel.workspace, "answer", "score"), turns)
 
 
 def measure(folder: Path) -> None:

@@ -25,7 +25,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.calls import Ran, run  # noqa: E402
+from bench.programs import Ran, run  # noqa: E402
 from bench.sampling import make_file, text  # noqa: E402
 
 ROLLOUTS, FILE_ROWS = 4, 8000

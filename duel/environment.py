@@ -1,4 +1,4 @@
-"""Environment variables and `.env` files: where keys and addresses live, and nowhere else."""
+"""Environment variables and `.env` files: where keys and addresses are looked up, and nowhere else."""
 
 import codecs
 import os
@@ -10,14 +10,17 @@ from pathlib import Path
 
 from duel.errors import SettingsError, printable
 
-# What the libraries underneath look up by themselves, so that a `.env` file must reach them too.
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)  # of a dataset or model of the Hub
+# What the libraries underneath look up by themselves, so that a `.env` file must reach them too.
 _READ_BY_LIBRARIES = re.compile(r"(?i)HF_\w+|(https?|all|no)_proxy|SSL_CERT_(FILE|DIR)")
+# What the environment holds of the last workspace's `.env`: in a notebook no token of one reaches another's endpoint.
+_HANDED_ON: dict[str, str] = {}
 
 
 def environment(name: str, workspace: Path) -> str:
     """The value of an environment variable, else of the same name in the workspace's or the current `.env`; else ""."""
-    return os.environ.get(name) or _from_files(workspace).get(name) or ""
+    own = os.environ.get(name)
+    return (own if own != _HANDED_ON.get(name) else "") or _from_files(workspace).get(name) or ""
 
 
 def secret(name: str, workspace: Path) -> str:
@@ -35,10 +38,13 @@ def hub_is_off(workspace: Path) -> bool:
 
 
 def hand_on(workspace: Path) -> None:
-    """Put what libraries look up themselves (`HF_HUB_OFFLINE`, proxies) from `.env` into the environment, once."""
+    """Put what libraries look up (proxies, HF_HUB_OFFLINE) from `.env` into the environment, for `workspace` alone."""
+    for name in list(_HANDED_ON):
+        if os.environ.get(name) == _HANDED_ON.pop(name):
+            del os.environ[name]
     for name, value in _from_files(workspace).items():
-        if _READ_BY_LIBRARIES.fullmatch(name):
-            os.environ.setdefault(name, value)
+        if _READ_BY_LIBRARIES.fullmatch(name) and name not in os.environ:
+            os.environ[name] = _HANDED_ON[name] = value
 
 
 def expanded(path: Path | str) -> Path:

@@ -26,7 +26,7 @@ TICK_S = 0.02
 def term(inside: str, path: Path | os.DirEntry[str]) -> int:
     """What the file at `path`, `inside` the workspace, adds to a sum; nothing where it is no record of a turn."""
     name = inside.rpartition("/")[2]
-    if name[0] in "._" or not name.endswith(".json"):
+    if name[:1] in "._" or not name.endswith(".json"):
         return 0
     try:
         found = path.stat()
@@ -47,16 +47,14 @@ class Saves:
     @contextlib.contextmanager
     def counted(self, path: Path) -> Iterator[None]:
         above, _, inside = str(path).partition(f"{self.root}{os.sep}")
-        if above or not inside:  # a file elsewhere: `duel review --page bo.html`
-            yield
-            return
-        inside = inside.replace(os.sep, "/")
+        inside = "" if above else inside.replace(os.sep, "/")  # a file elsewhere: `duel review --page bo.html`
         before = term(inside, path)
         yield
         self.take({inside.partition("/")[0].partition("_")[0]: term(inside, path) - before})
 
     def take(self, added: Mapping[str, int]) -> None:
-        self.added.update(added)
+        for kind, terms in added.items():
+            self.added[kind] += terms
         self.last = time.time()
 
     @contextlib.contextmanager

@@ -13,13 +13,13 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 Chunk = TypeVar("Chunk")
-Result = TypeVar("Result")
+Done = TypeVar("Done")
 _made: list[Any] = []  # what this process works with
 
 
 def spread(
-    work: Callable[..., Result], chunks: Iterable[Chunk], processes: int, make: Callable[[], Any] | None = None
-) -> Iterator[Result]:
+    work: Callable[..., Done], chunks: Iterable[Chunk], processes: int, make: Callable[[], Any] | None = None
+) -> Iterator[Done]:
     """`work` of each chunk, in order, or of what each process first makes by `make()`, and the chunk.
 
     Processes are spawned: a forked one keeps the parent's locks, and after a SIGKILL of the parent holds the workspace.
@@ -27,7 +27,7 @@ def spread(
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, initializer=_begin, initargs=(make,)) as pool:
         try:
-            waiting: deque[Future[Result]] = deque()
+            waiting: deque[Future[Done]] = deque()
             for chunk in chunks:  # not all at once: they and their results may be more than memory holds
                 with _nameless_script():
                     waiting.append(pool.submit(_do, work, chunk))
@@ -64,5 +64,5 @@ def _begin(make: Callable[[], Any] | None) -> None:
     _made[:] = [make()] if make else []
 
 
-def _do(work: Callable[..., Result], chunk: Any) -> Result:
+def _do(work: Callable[..., Done], chunk: Any) -> Done:
     return work(*_made, chunk)

@@ -6,7 +6,7 @@ which registers what it holds; others come from any installed distribution by an
     [project.entry-points."duel.export_format"]
     my-format = "my_package.my_module:MY_FORMAT"
 
-Whatever lists names (help, documentation, tests, the hint on a misspelt one) asks the registry.
+Whatever lists names (help, documentation, tests, the hint on a misspelled one) asks the registry.
 """
 
 import difflib
@@ -18,12 +18,12 @@ from typing import Generic, TypeVar
 
 from duel.errors import SettingsError
 
-Part = TypeVar("Part")
+AnyPart = TypeVar("AnyPart")
 
 OFFLINE = "offline-stand-in/"  # How the name of a model begins that is the rules of `--offline`, and no model
 
 
-class Registry(Mapping[str, Part], Generic[Part]):
+class Registry(Mapping[str, AnyPart], Generic[AnyPart]):
     """The parts of one kind by name. They are imported when they are first asked for.
 
     `kind` is in the singular, with underscores: it names the entry points' group, `duel.<kind>`, and stands in errors.
@@ -32,22 +32,22 @@ class Registry(Mapping[str, Part], Generic[Part]):
 
     def __init__(self, kind: str, home: str = "") -> None:
         self.kind, self.home = kind, home
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[str, AnyPart] = {}
         self._outside: dict[str, EntryPoint] = {}
         self.own = frozenset[str]()  # those of this project, once they were looked for
         self._complete = False
 
-    def add(self, name: str, part: Part) -> Part:
+    def add(self, name: str, part: AnyPart) -> AnyPart:
         """Register `part` as `name`. Raises ValueError if another part has that name."""
         if self._parts.setdefault(name, part) is not part:
             raise ValueError(f"there are two parts of the kind {self.kind} with the name {name}")
         return part
 
-    def register(self, name: str) -> Callable[[Part], Part]:
+    def register(self, name: str) -> Callable[[AnyPart], AnyPart]:
         """`add` as a decorator."""
         return lambda part: self.add(name, part)
 
-    def __getitem__(self, name: str) -> Part:
+    def __getitem__(self, name: str) -> AnyPart:
         """The part `name`. Raises SettingsError, which names the nearest known one; KeyError never reaches a user."""
         self._find()
         if name in self._outside and name not in self._parts:

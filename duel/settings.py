@@ -34,7 +34,7 @@ SYNONYMS = {
 }
 # How much a name must resemble a known one to count as a misspelling of it (difflib's ratio). The closest pair of a
 # public file's own key and one of ours, `or_timeout_s` and `call_timeout_s`, has 0.77; `modles` and `models` have 0.83.
-MISSPELT = 0.8
+MISSPELLED = 0.8
 INNER: dict[str, type[FrozenSection]] = {
     "fallback": sections.Fallback, "rate_limits": sections.RateLimit, "prices": Price
 }  # fmt: skip
@@ -173,13 +173,13 @@ def _from_file(file: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
         inside: Any = tables
         for part in path[:-1]:
             inside = inside.get(part, {})
-        _refuse_misspelt(path, inside.pop(path[-1], {}), file)
+        _refuse_misspelled(path, inside.pop(path[-1], {}), file)
     for (section, key), value in moved.items():
         tables.setdefault(section, {}).setdefault(key, value)
     return tables, [f"[{'.'.join(path[:-1])}] {path[-1]}" if path[1:] else f"[{path[0]}]" for path in unknown]
 
 
-def _refuse_misspelt(path: list[str], value: Any, file: Path) -> None:
+def _refuse_misspelled(path: list[str], value: Any, file: Path) -> None:
     """Raise SettingsError where an unknown key resembles a known one: it is meant for this project."""
     *above, name = path
     if name in FOREIGN_KEYS.get(where := ".".join(above), ()):
@@ -187,7 +187,7 @@ def _refuse_misspelt(path: list[str], value: Any, file: Path) -> None:
     known = [key for section, key in SYNONYMS if section == where] if above else ["dataset"]
     known += [] if above[:1] == ["dataset"] else keys_of(_section_at(above))
     begun = [key for key in known if key.startswith(f"{name}_")]  # `budget` for `budget_usd`
-    if near := difflib.get_close_matches(name, known, n=1, cutoff=MISSPELT) or begun:
+    if near := difflib.get_close_matches(name, known, n=1, cutoff=MISSPELLED) or begun:
         place = f"{file.name} [{where}]" if above else file.name
         hint = f"did you mean `{near[0]}`?"
         raise SettingsError(f"unknown {'key' if above else 'section'}", where=place, value=name, hint=hint)

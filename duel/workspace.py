@@ -12,6 +12,7 @@ import re
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -42,6 +43,7 @@ _ANSWERS = re.compile(r"answer(_\d+)?")
 _PROMPT_FILE = re.compile(r"prompts_(\d+)_(\d+)")
 
 Found = TypeVar("Found", bound=Record)
+_inside = lru_cache(1024)(Path.joinpath)  # a Path is slow to make and to spell: those of the folders are made once
 
 
 def file_name(name: str) -> str:
@@ -65,39 +67,39 @@ class NumberedFolders:
     """Folders of at most `most` files: the first lie in the folder itself, further ones in `1/`, `2/`, … inside it."""
 
     most: int = 5000  # files in one folder: `[store] answers_per_dir`
-    _inside: dict[Path, list[Path]] = field(default_factory=dict)
-    _lay: dict[Path, tuple[dict[str, Path], set[Path]]] = field(default_factory=dict)
+    _inside: dict[str, list[Path]] = field(default_factory=dict)  # by the folder's name: a Path is slow to look up
+    _lay: dict[str, tuple[dict[str, Path], set[Path]]] = field(default_factory=dict)
 
     def place(self, folder: Path, file: str, position: int) -> Path:
         """Where `file` lies, else where it goes as the one at `position`, from 0."""
-        number = max(position, 0) // self.most
-        wanted = folder / str(number) / file if number else folder / file
-        if wanted.exists():
+        number, name = max(position, 0) // self.most, str(folder)
+        home = _inside(folder, str(number)) if number else folder
+        if os.path.exists(wanted := home / file):
             return wanted
         # Each folder is listed once: to look for a file in twenty of them takes 0.2 ms. The first that has it counts.
-        lay, listed = self._lay.setdefault(folder, ({}, set()))
+        lay, listed = self._lay.setdefault(name, ({}, set()))
         folders = self.inside(folder)
         for inside in reversed(folders) if len(listed) < len(folders) else ():
             if inside not in listed and inside.is_dir():
                 listed.add(inside)
                 lay |= {entry.name: inside for entry in os.scandir(inside)}
-        if (found := lay.get(file, folder) / file).exists():
+        if (number or file in lay) and os.path.exists(found := lay.get(file, folder) / file):
             return found
         if number:  # it will be written there, and asked for without its position
-            lay[file] = wanted.parent
+            lay[file] = home
         return wanted
 
     def inside(self, folder: Path) -> list[Path]:
         """`folder`, and the numbered ones in it."""
-        found = self._inside.setdefault(folder, [folder])
-        while (further := folder / str(len(found))).is_dir():
-            found.append(further)
+        found = self._inside.setdefault(name := str(folder), [folder])
+        while os.path.isdir(further := os.path.join(name, str(len(found)))):
+            found.append(Path(further))
         return found
 
     def make(self, folder: Path) -> None:
         """Make `folder`; of numbered ones (a workspace may have a number for its name) all before it, too."""
         folder.mkdir(parents=True, exist_ok=True)
-        numbered = folder.parent in self._lay and folder.name.isdecimal()
+        numbered = str(folder.parent) in self._lay and folder.name.isdecimal()
         for number in range(1, int(folder.name) if numbered else 0):
             (folder.parent / str(number)).mkdir(exist_ok=True)
 
@@ -116,7 +118,7 @@ class Workspace:
         self.dropped_path = self.report / "dropped.jsonl"  # a line for each item that a stage left out, with the reason
         self.review = self.root / "review"  # people's votes, and what was drawn for whom
         self.attic = self.root / "attic"  # what an older draw left behind: kept, never judged
-        self._folders_made: set[Path] = set()
+        self._folders_made: set[str] = set()
 
     def __repr__(self) -> str:
         return f"Workspace({str(self.root)!r})"
@@ -126,11 +128,11 @@ class Workspace:
         return self.root / expanded(path)
 
     def commit_path(self, instance_id: str, position: int = 0) -> Path:
-        return self.folders.place(self.root / "commit", f"{file_name(instance_id)}.json", position)
+        return self.folders.place(_inside(self.root, "commit"), f"{file_name(instance_id)}.json", position)
 
     def score_path(self, stem: str, contest: str = "") -> Path:
         """Where the panel's view of the answer `stem` is kept, of the duel or of a further contest."""
-        return self._place(self.root / "score" / (contest and f"_{contest}"), stem)
+        return self._place(f"score/_{contest}" if contest else "score", stem)
 
     def guided_path(self, task: str) -> Path:
         return self.root / "guided" / f"{file_name(task)}.json"
@@ -139,12 +141,12 @@ class Workspace:
         yield from self.read_all(self._sorted(self.root / "guided"), Guided, damage)
 
     def kept_path(self, bucket: Bucket, stem: str) -> Path:
-        return self._place(self.root / bucket, stem)
+        return self._place(bucket, stem)
 
-    def _place(self, folder: Path, stem: str) -> Path:
+    def _place(self, folder: str, stem: str) -> Path:
         turn = _TURN.search(stem)
         position = (int(turn[1]) - 1) * PROMPTS_PER_FILE + int(turn[2]) - 1 if turn else 0
-        return self.folders.place(folder, f"{stem}.json", position)
+        return self.folders.place(_inside(self.root, folder), f"{stem}.json", position)
 
     def kept_paths(self, bucket: Bucket) -> list[Path]:
         return self._sorted(self.root / bucket)
@@ -274,17 +276,18 @@ class Workspace:
         231 µs), and a file that a power cut leaves empty is found, named and written again.
         """
         payload = data.dump() if isinstance(data, Record) else data
-        part = path.with_name(f".{path.name}.part")
+        part = os.path.join(folder := os.path.dirname(path), f".{path.name}.part")
         try:
-            if path.parent not in self._folders_made or not path.parent.is_dir():
+            if folder not in self._folders_made or not os.path.isdir(folder):
                 self.folders.make(path.parent)
-                self._folders_made.add(path.parent)
+                self._folders_made.add(folder)
             with self.saves.counted(path):
-                part.write_bytes(payload)
-                part.replace(path)
+                with open(part, "wb") as file:
+                    file.write(payload)
+                os.replace(part, path)
         except OSError as error:
             with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+                os.unlink(part)
             raise cannot_write(path, error) from None
 
     def save_page(self, path: Path, value: Any) -> None:

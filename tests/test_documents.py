@@ -14,6 +14,10 @@ from tools.schemas import FOLDER, schemas
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ["docs/architecture.md", "CONTRIBUTING.md"]
+BRITISH = re.compile(
+    r"(?i)colour|neighbour|behaviour|favour|honour|\bcentred?\b|\blearnt\b|misspelt|labelled(?!by)|licences?\b|artefact"
+    r"|(?:recogn|organ|optim|summar|normal|serial|initial)is(?:e|ed|es|ing)\b|\bgrey\b|judgement"
+)
 PATH = re.compile(r"`((?:duel|docs|tests|tools)/[\w./]*|[A-Z]+\.md)`")
 
 
@@ -52,3 +56,17 @@ def test_a_record_has_what_its_schema_asks_for() -> None:
     schema = json.loads(schemas()["answer.json"])
     answer = Answer(instance_id="o__r-1", king="k", messages=[Message(role="user", content="x")])
     assert set(schema["required"]) <= set(json.loads(answer.dump())) <= set(schema["properties"])
+
+
+def test_words_are_spelled_as_in_america() -> None:
+    endings = {".py", ".js", ".css", ".html", ".toml", ".md"}
+    files = [path for folder in ("duel", "docs") for path in (ROOT / folder).rglob("*") if path.suffix in endings]
+    files = [path for path in files if "examples" not in path.parts] + [*ROOT.glob("*.md")]
+    found = [(path.name, found[0]) for path in files for found in BRITISH.finditer(path.read_text("utf-8"))]
+    assert len(files) > 200 and found == []
+
+
+def test_the_glossary_has_one_meaning_a_word() -> None:
+    glossary = (ROOT / "docs" / "architecture.md").read_text("utf-8").split("## Glossary")[1]
+    words = [word.strip() for line in re.findall(r"(?m)^\| (.+?) \|", glossary) for word in line.split(",")][1:]
+    assert len(words) > 20 and [word for word in words if words.count(word) > 1] == []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pwd
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ import pytest
 from duel import environment, settings
 from duel.audit.contamination import Benchmarks
 from duel.conversation import record_files
+from duel.conversation.model import AgentCall, AgentReply, Session
 from duel.errors import DuelError
+from duel.sources.mining import own_commits
 from duel.stages import mine
 from duel.workspace import Workspace
 
@@ -47,3 +51,17 @@ def test_files_named_by_a_tilde_are_not_found(tmp_path: Path) -> None:
 def test_mine_finds_nothing_and_says_so(tmp_path: Path, place: list[str]) -> None:
     with pytest.raises(DuelError):
         mine.run(Workspace(tmp_path), place=place)
+
+
+def test_the_commit_that_kept_a_sessions_work_is_found(tmp_path: Path) -> None:
+    git = ("git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org")
+    for step in (["init", "-q"], ["commit", "-qm", "first", "--allow-empty"]):
+        subprocess.run([*git, *step], check=True)
+    (tmp_path / "a.py").write_text("x = 1\n")
+    for step in (["add", "a.py"], ["commit", "-qm", "second"]):
+        subprocess.run([*git, *step], check=True)
+    calls = [AgentCall("c", "Write", {"file_path": path}, result="ok") for path in ("~/elsewhere.py", "a.py")]
+    session = Session("s", "s", [AgentReply("", calls)], folder=str(tmp_path), started=0.0, ended=time.time())
+    place = own_commits.LocalRepository(tmp_path, "local/x")
+    found = own_commits.following(session, place)
+    assert found is not None and found.message == "second"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from duel.registry import Registry
 from duel.review import ballots
 from duel.settings import Settings
 from duel.workspace import Workspace
-from tests.conftest import Finished, ended, forked, run_command
+from tests.conftest import ROOT, Finished, ended, forked, run_command
 from tests.offline import watched
 
 Program = Callable[..., Finished]
@@ -35,6 +36,7 @@ PARTS = {
     "executor": "paper = toys.paper:make",
     "source": "lake = toys.lake:table",
     "reply_task": "one-line = toys.one_line:ONE_LINE",
+    "batch_provider": "pigeon = toys.pigeon:PIGEON",
 }
 
 
@@ -74,6 +76,14 @@ def installed(toys: str, tmp_path: Path) -> Program:
         return done
 
     return call
+
+
+def test_there_is_a_toy_of_each_kind_and_the_page_for_newcomers_names_its_entry_points() -> None:
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "duel").rglob("*.py"))
+    kinds = set(re.findall(r'Registry(?:\[\w+\])?\("(\w+)"', sources))
+    assert kinds == PARTS.keys()
+    page = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    assert set(re.findall(r"`duel\.(\w+)` \|\n", page)) == kinds
 
 
 def test_an_export_format_from_outside_stands_in_the_help_and_writes_its_rows(
@@ -120,6 +130,17 @@ def test_check_figure_and_executor_from_outside_take_part_in_a_run(installed: Pr
     minded = {row["file"] for row in workspace.dropped() if row["reason"] == "no-sed"}
     assert edited and minded == edited
     assert not edited & {path.stem for path in workspace.kept_paths("final")}
+
+
+def test_batches_go_out_by_a_provider_from_outside(script: Program, installed: Program, tmp_path: Path) -> None:
+    (tmp_path / "chain.toml").write_text("[sample]\nn = 3\n[batch]\npoll_s = 0.01\n")
+    script("prompt", "--offline", "--workspace", tmp_path, code=0)
+    by_pigeon = ("king", "--workspace", tmp_path, "--batch", "pigeon")
+    nowhere = {"CHUTES_BASE_URL": "http://127.0.0.1:9", "CHUTES_API_KEY": "cpk_x"}
+    assert "unknown batch provider" in script(*by_pigeon, code=2, **nowhere).err
+    installed(*by_pigeon, code=0, **nowhere)
+    kings = [answer.king for _, answer in Workspace(tmp_path).answers([])]
+    assert len(kings) == 3 and all("Look first." in king for king in kings)
 
 
 def test_a_judge_from_outside_votes_beside_models_and_is_asked_of_no_endpoint(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from duel.environment import environment, hub_token, secret
+from duel.environment import environment, hub_is_off, hub_token, secret
 from duel.errors import SettingsError
 from duel.settings import Settings, load, reference
 
@@ -142,8 +142,8 @@ def test_files_as_the_fields_validator_publishes_them_load_and_what_is_not_used_
 
 
 def test_a_key_or_section_of_another_tool_is_left_alone_and_named(tmp_path: Path) -> None:
-    settings = settings_of(tmp_path, "[wandb]\nproject = 'x'\n[duel]\nboard_colour = 'red'\n")
-    assert sorted(settings.unused) == ["[duel] board_colour", "[wandb]"]
+    settings = settings_of(tmp_path, "[wandb]\nproject = 'x'\n[duel]\nboard_color = 'red'\n")
+    assert sorted(settings.unused) == ["[duel] board_color", "[wandb]"]
 
 
 def test_a_flag_beats_the_file_and_the_file_beats_the_default(tmp_path: Path) -> None:
@@ -266,6 +266,25 @@ def test_what_libraries_look_up_themselves_reaches_them_from_a_dotenv_file(
     load(tmp_path)
     assert os.environ["HF_HUB_OFFLINE"] == "1" and os.environ["https_proxy"] == "http://p:1"
     assert "CHUTES_API_KEY" not in os.environ
+
+
+def test_what_the_file_of_one_workspace_hands_on_is_unknown_to_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook opens several: neither token nor mirror, proxy or switch of one is another's."""
+    monkeypatch.delenv("HF_HUB_OFFLINE")
+    monkeypatch.setenv("SSL_CERT_DIR", "/mine")
+    first, second = tmp_path / "first", tmp_path / "second"
+    told = "HF_TOKEN=hf_first\nHF_ENDPOINT=https://mirror.example\nHF_HUB_OFFLINE=1\nhttps_proxy=http://p:1\n"
+    for folder, text in ((first, told + "SSL_CERT_DIR=/theirs\n"), (second, "HF_TOKEN=hf_second\n")):
+        folder.mkdir()
+        (folder / ".env").write_text(text)
+    load(first)
+    assert (hub_token(first), hub_token(second), environment("HF_ENDPOINT", second)) == ("hf_first", "hf_second", "")
+    load(second)
+    assert os.environ["HF_TOKEN"] == "hf_second" and os.environ["SSL_CERT_DIR"] == "/mine"
+    assert not {"HF_ENDPOINT", "HF_HUB_OFFLINE", "https_proxy"} & os.environ.keys()
+    assert (hub_token(first), hub_is_off(first), hub_is_off(second)) == ("hf_first", True, False)
 
 
 def test_no_key_is_part_of_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,10 +146,10 @@ def test_a_reader_never_sees_half_a_file(tmp_path: Path, monkeypatch: pytest.Mon
     path = tmp_path / "answer_0" / "a.json"
     workspace.save(path, answer(king="old"))
 
-    def disk_full(self: Path, target: Path) -> Path:
+    def disk_full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", disk_full)
+    monkeypatch.setattr(os, "replace", disk_full)
     with pytest.raises(WorkspaceError, match="the disk is full"):
         workspace.save(path, answer(king="new"))
     assert workspace.read(path, Answer).king == "old"
@@ -210,7 +210,7 @@ def test_a_full_disk_is_told_by_what_is_saved_not_by_the_lock(tmp_path: Path, mo
 
     monkeypatch.setattr(Path, "write_text", full)
     with Workspace(tmp_path).lock("prompt", "prompt.py"):
-        monkeypatch.setattr(Path, "write_bytes", full)
+        monkeypatch.setattr("duel.workspace.open", full, raising=False)
         with pytest.raises(WorkspaceError, match="the disk is full"):
             Workspace(tmp_path).save(tmp_path / "x.json", b"{}")
 

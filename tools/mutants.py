@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-Make = Callable[[], object]
+Mutation = Callable[[], object]
 ROOT = Path(__file__).resolve().parent.parent
 INSTEAD = dict(
     pair.split(":")
@@ -31,7 +31,7 @@ INSTEAD = dict(
 )
 
 
-def changes(parent: ast.AST) -> Iterator[tuple[int, str, Make]]:
+def changes(parent: ast.AST) -> Iterator[tuple[int, str, Mutation]]:
     """(line, what it is in words, what makes it) of every change below `parent`."""
     for name, value in ast.iter_fields(parent):
         for place, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
@@ -53,7 +53,7 @@ def _is_said(node: ast.AST) -> bool:
     return False
 
 
-def _of_node(node: Any, put: Callable[[object], object]) -> Iterator[tuple[str, Make]]:
+def _of_node(node: Any, put: Callable[[object], object]) -> Iterator[tuple[str, Mutation]]:
     """(what, how) of every change at one node, whose place `put` fills with another."""
     text = ast.unparse(node) if isinstance(node, ast.expr | ast.stmt) else ""
     match node:
@@ -96,7 +96,7 @@ def become(file: str, tree: ast.Module) -> None:
     setattr(importlib.import_module(name.rpartition(".")[0]), name.rpartition(".")[2], module)
 
 
-def notices(file: str, tree: ast.Module, make: Make, tests: Sequence[str]) -> bool:
+def notices(file: str, tree: ast.Module, make: Mutation, tests: Sequence[str]) -> bool:
     """Whether `tests` fail in a fork in which the module `file` is the `tree` that `make` has changed."""
     if child := os.fork():
         ended = os.waitpid(child, 0)[1]

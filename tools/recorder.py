@@ -27,7 +27,7 @@ from duel.prompts import Template
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from tools.recording.explorer import Case
+    from tools.recording.explorer import RecordedBug
     from tools.recording.sample_repositories import Base
 
 # A rollout has 4 to 32 messages: system prompt, task, and up to 15 turns with what was observed after each.
@@ -77,10 +77,10 @@ def record(out: Path, only: str = "") -> tuple[list[dict[str, Any]], list[dict[s
 
 def rollout(base: Base, number: int, folder: Path) -> dict[str, Any]:
     """Let one agent work on a pull request in a checkout of its own; `folder` is for temporary use."""
-    from tools.recording.explorer import Case, agent
+    from tools.recording.explorer import RecordedBug, agent
     from tools.recording.shell import Shell, tools
 
-    case = Case.of(base, number)
+    case = RecordedBug.of(base, number)
     checkout, allowed = folder / "checkout", folder / "tools"
     shutil.copytree(base.checkout.folder, checkout)
     try:
@@ -171,7 +171,7 @@ def pull_schema() -> pa.Schema:
     )
 
 
-def _play(agent: Any, shell: Any, case: Case) -> Iterator[tuple[str, str]]:
+def _play(agent: Any, shell: Any, case: RecordedBug) -> Iterator[tuple[str, str]]:
     """The turns of an agent, each with its observation; none after the one that submits."""
     from tools.recording.explorer import SUBMIT
 

@@ -23,6 +23,7 @@ import orjson
 
 from duel.audit.pull_facts import CHUNK, MAX_DIFF, WORD
 from duel.errors import DuelError
+from duel.file_sums import Snapshot
 from duel.records import Answer, Commit
 from duel.workspace import SHARDS_FOLDER, Workspace
 
@@ -84,13 +85,10 @@ class Rarity:
             if kept := _read(shared, _RULES):
                 return kept
         answers = sorted(workspace.answer_paths(), key=lambda path: hashlib.sha256(path.stem.encode()).digest())
-        files = hashlib.sha256(_RULES.encode())
-        for path in workspace.commit_paths():
-            found = path.stat()
-            files.update(f"{path.stem} {found.st_size} {found.st_mtime_ns}\n".encode())
-        for path in (sample := answers[:HISTORIES]):  # a history never changes, whatever a stage adds to its answer
-            files.update(f"{path.stem}\n".encode())
-        if kept := _read(workspace.private / FILE, files.hexdigest()):
+        sample = answers[:HISTORIES]  # a history never changes, whatever a stage adds to its answer
+        counted = [_RULES, Snapshot.take(workspace, "commit").before, *(path.stem for path in sample)]
+        rests_on = hashlib.sha256("\n".join(counted).encode()).hexdigest()
+        if kept := _read(workspace.private / FILE, rests_on):
             return kept
         histories = (
             (answer.instance_id, "\n".join(message.content for message in answer.messages))
@@ -98,7 +96,7 @@ class Rarity:
         )
         rarity = cls.from_commits((commit for _, commit in workspace.commits([])), histories)
         with contextlib.suppress(DuelError):  # where nothing can be written, the next run counts again
-            rarity.save(workspace, workspace.private / FILE, files.hexdigest())
+            rarity.save(workspace, workspace.private / FILE, rests_on)
         return rarity
 
     def save(self, workspace: Workspace, path: Path, rests_on: str = "") -> None:

@@ -13,18 +13,18 @@ from duel.calls.request import Occurrences, Reply, Request
 if TYPE_CHECKING:
     from duel.calls.route import Provider, Route, route_for
     from duel.calls.run_summary import Plan, Summary
-    from duel.calls.runner import Ask, Job, drive, drive_async, plan, readable
+    from duel.calls.runner import Ask, Job, OpenTurn, drive, plan, readable
 
 __all__ = [
-    "Ask", "Job", "Occurrences", "Plan", "Provider", "Reply", "Request", "Route", "Summary", "drive",
-    "drive_async", "plan", "readable", "route_for",
+    "Ask", "Job", "Occurrences", "OpenTurn", "Plan", "Provider", "Reply", "Request", "Route", "Summary", "drive",
+    "plan", "readable", "route_for",
 ]  # fmt: skip
 
 # Where the names live that are imported when they are first used: the HTTP client alone takes 170 ms.
 _HOMES = {
     **dict.fromkeys(("Plan", "Summary"), "run_summary"),
     **dict.fromkeys(("Provider", "Route", "route_for"), "route"),
-    **dict.fromkeys(("Ask", "Job", "drive", "drive_async", "plan", "readable"), "runner"),
+    **dict.fromkeys(("Ask", "Job", "OpenTurn", "drive", "plan", "readable"), "runner"),
 }
 
 

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from duel.calls import prices
 from duel.calls.aftermath import GONE, HUNG, Aftermath, Call, Line
@@ -20,10 +21,12 @@ from duel.calls.request import CUT_SHORT, Reply, Request
 from duel.calls.route import Provider, Route
 from duel.calls.run_summary import Summary
 from duel.calls.seats import Seats, ShareOfRun, open_files_left
-from duel.calls.transport import HttpTransport
 from duel.calls.wire import encode
 from duel.errors import DuelError, ItemError, SettingsError
 from duel.settings import Settings
+
+if TYPE_CHECKING:
+    from duel.calls.transport import HttpTransport
 
 # How often calls in flight are looked at: which of them hang, which models are out for good.
 LOOK_EVERY_S = 0.25
@@ -38,7 +41,7 @@ class Client:
     route: Route
     settings: Settings
     ledger: Ledger
-    transport: HttpTransport
+    transport: "HttpTransport"
     spending: Spending
     summary: Summary
     stopped: bool = False

@@ -107,7 +107,7 @@ class Lane:
 
     @property
     def longest_s(self) -> float:
-        """How long a call is waited for, learnt from how long its neighbors took."""
+        """How long a call is waited for, learned from how long its neighbors took."""
         few = len(self.latencies)
         return max(self.hung_s, HANGING * self.slowest_s * (1 if few >= ENOUGH else 2)) if few >= FEW else math.inf
 
@@ -165,7 +165,7 @@ class Lane:
         """The endpoint had no capacity for the call, or the call timed out. `limited`: it names a limit (429)."""
         self._ended(start)
         asked = None if retry_after_s is None else min(retry_after_s, self.endpoint.max_429_wait_s)
-        paced = limited and self.pace.learnt and not self.out and not self._is_outage
+        paced = limited and self.pace.learned and not self.out and not self._is_outage
         if limited:
             self.pace.refused(start.at, _now(), asked)
         if start.beyond is not None:
@@ -218,7 +218,7 @@ class Lane:
 
     def _try_one_more(self, replies: int, epoch: float, delay: float) -> None:
         """While all calls that stood are still out, one more is taken only where the limit is one of time."""
-        undecided = (self.answered_calls, self.level.known.epoch) == (replies, epoch) and not self.pace.learnt
+        undecided = (self.answered_calls, self.level.known.epoch) == (replies, epoch) and not self.pace.learned
         if undecided and self.queued and self.seats.free and not self.held_s and not (turn := self._next_turn()).done():
             start = self._start(turn)
             start.beyond = (replies, epoch, delay)
@@ -281,7 +281,7 @@ class Lane:
                 self.seats.wait(self._dispatch)
                 return
             now = _now()
-            # No pace, told or learnt, holds the next call back for longer than an outage.
+            # No pace, told or learned, holds the next call back for longer than an outage.
             paced = min(now + self.pace.wait(now), self._next_start + self.endpoint.outage_s)
             if (delay := max(self._held_until, self._next_start, paced) - now) > 0:
                 if self._timer is not None:

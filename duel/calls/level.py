@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from duel.calls.neighbors import Findings, LeaseFile, Row
+from duel.calls.neighbors import Findings, LeaseFile, ProcessRow
 
 # With 8 an endpoint that takes 5 refuses 3 of 150 calls; with 1.5 one that takes 200 is full in the 5th of 30 rounds.
 START, GROWTH = 8, 1.5
@@ -67,7 +67,7 @@ class Level:
         self.known = Findings(**known, background=CHANCE, expected=CHANCE, quiet=QUIET_ROUNDS, step=STEP)
         self._lease, self._clock = lease, clock
         self._file: LeaseFile | None = None
-        self._row = Row()
+        self._row = ProcessRow()
         self._alive = [self._row]
         self._joined = self._counting_since = 0.0
         self._wake: Callable[[], None] | None = None

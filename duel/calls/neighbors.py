@@ -51,7 +51,7 @@ class Findings(ctypes.Structure):
     step: float
 
 
-class Row(ctypes.Structure):
+class ProcessRow(ctypes.Structure):
     """A process. Times are seconds since the epoch."""
 
     beat: float
@@ -68,22 +68,20 @@ class Row(ctypes.Structure):
         if os.name == "posix" and self.machine == _machine() and 0 < self.process != os.getpid():
             try:
                 os.kill(self.process, 0)
-            except ProcessLookupError:
-                return False
-            except OSError:  # it is another user's
-                pass
+            except OSError as error:  # of another user's there is only no right
+                return not isinstance(error, ProcessLookupError)
         return True
 
 
-for structure in (Findings, Row):
+for structure in (Findings, ProcessRow):
     kinds = get_annotations(structure).items()
     structure._fields_ = [(name, ctypes.c_double if kind is float else ctypes.c_int64) for name, kind in kinds]
 
 
 class _Cells(ctypes.Structure):
     known: Findings
-    rows: ctypes.Array[Row]
-    _fields_ = (("known", Findings), ("rows", Row * ROWS))
+    rows: ctypes.Array[ProcessRow]
+    _fields_ = (("known", Findings), ("rows", ProcessRow * ROWS))
 
 
 class LeaseFile:
@@ -98,9 +96,9 @@ class LeaseFile:
                 file.truncate(size)
             cells = _Cells.from_buffer(mmap.mmap(file.fileno(), size))
         self.known = cells.known
-        self._rows: list[Row] = list(cells.rows)
+        self._rows: list[ProcessRow] = list(cells.rows)
 
-    def join(self, now: float, afresh: Findings) -> Row:
+    def join(self, now: float, afresh: Findings) -> ProcessRow:
         """Take a free row; where nobody else is there, the level begins `afresh`."""
         with self._lock:
             taken = self.alive(now)
@@ -111,7 +109,7 @@ class LeaseFile:
             row.machine, row.process, row.beat = _machine(), os.getpid(), now
         return row
 
-    def alive(self, now: float) -> list[Row]:
+    def alive(self, now: float) -> list[ProcessRow]:
         # Most rows are free, and this is asked 50 times a second.
         return sorted((row for row in self._rows if row.beat and row.lives(now)), key=lambda row: row.joined)
 

@@ -19,7 +19,7 @@ _HEADERS = (
     ("tokens", "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
 )
 
-# A learnt pace is tried faster with each call: quickly until it is refused once, then the quicker the more calls were
+# A learned pace is tried faster with each call: quickly until it is refused once, then the quicker the more calls were
 # taken since, so that one in ten or so is refused at the limit; 1.06 back and 0.997 forth stay within 3 % of it.
 FIRST_FASTER, FASTER, GENTLE_CALLS = 0.88, 0.997, 12
 # Back at the first refusal, after some calls that were taken, after few, and after none.
@@ -125,7 +125,7 @@ class _Bucket:
 
 @dataclass
 class Pace:
-    interval_s: float = 0.0  # between two starts, learnt from refusals; 0: none
+    interval_s: float = 0.0  # between two starts, learned from refusals; 0: none
     tokens: float = 0.0  # what a call takes of a limit on tokens, on average
     _calls: _Bucket = field(default_factory=_Bucket)
     _tokens: _Bucket = field(default_factory=_Bucket)
@@ -133,15 +133,15 @@ class Pace:
     _taken: int = 0  # calls since the last refusal
     _in_a_row: int = 0  # refusals without a call between them
     _refused_at: float = 0.0
-    _met: bool = False  # the learnt pace was refused once, so that the limit is near
+    _met: bool = False  # the learned pace was refused once, so that the limit is near
     _window: tuple[int, float] = (0, 0.0)  # calls taken lately, and since when
     _best_s: float = float("inf")  # seconds a call that was taken, in the best window near the limit
     _answered: int = 0
-    _doubted_until: int = 0  # replies up to which no pace is learnt: the last had nothing to do with the refusals
+    _doubted_until: int = 0  # replies up to which no pace is learned: the last had nothing to do with the refusals
     _doubt: int = DOUBT
 
     @property
-    def learnt(self) -> bool:
+    def learned(self) -> bool:
         """True while refusals are a matter of pace and not of how many calls are out."""
         return self.interval_s > 0 or self._calls.limit > 0 or self._tokens.limit > 0
 
@@ -201,7 +201,7 @@ class Pace:
             self.forget()
 
     def forget(self) -> None:
-        """What was told and learnt is wrong; for a while nothing is learnt anew."""
+        """What was told and learned is wrong; for a while nothing is learned anew."""
         self.interval_s = 0.0
         self._calls, self._tokens = _Bucket(used=self._calls.used), _Bucket(used=self._tokens.used)
         self._doubted_until, self._doubt = self._answered + self._doubt, 2 * self._doubt

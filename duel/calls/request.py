@@ -11,6 +11,8 @@ import orjson
 
 # What ends a reply before it is complete: its own budget, and (Mistral) the model's whole window.
 CUT_SHORT, WINDOW_FULL = "length", "model_length"
+# What a reply took, by the names that its `usage` has for it.
+COUNTED_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 
 
 @dataclass(frozen=True)

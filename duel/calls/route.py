@@ -12,7 +12,7 @@ from duel.sections import EndpointSection, RateLimit
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-Role = Literal["writer", "judge", "guide"]
+ModelRole = Literal["writer", "judge", "guide"]
 OFFLINE_NAME = "offline stand-in"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # Where the key of a well-known provider belongs, unless an address is given.
@@ -80,7 +80,7 @@ def base_url(address: str, where: str) -> str:
     return (f"{url}/v1" if not parts.path else url) + mark + query
 
 
-def route_for(settings: Settings, workspace: Workspace, role: Role, offline_url: str = "") -> Route:
+def route_for(settings: Settings, workspace: Workspace, role: ModelRole, offline_url: str = "") -> Route:
     """The route of king and challenger ("writer"), of the panel ("judge"), of agent and overseer ("guide").
 
     With `offline_url` the stand-in answers and neither the environment nor a key is looked at. Raises SettingsError

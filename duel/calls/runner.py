@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import gc
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from duel.calls import prices
 from duel.calls.client import Client
@@ -16,12 +16,10 @@ from duel.calls.prices import Spending
 from duel.calls.request import Reply, Request
 from duel.calls.route import Route
 from duel.calls.run_summary import ModelPlan, Plan, Progress, Summary
-from duel.calls.transport import HttpTransport
 from duel.calls.wire import encode
 from duel.errors import BudgetSpent, ItemError
 from duel.history import BYTES_PER_TOKEN
 from duel.settings import Settings
-from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 # Jobs in memory at most, and bytes of what they ask: 1,000 of 15 KB keep three models busy while one is held back, and
@@ -83,7 +81,20 @@ class Job(Protocol):
         ...
 
 
-async def drive_async(
+async def unasked(_: Ask) -> bool:
+    raise NotImplementedError("this turn is counted by a plan, and never asked")
+
+
+@dataclass(frozen=True)
+class OpenTurn:
+    """What is to be asked for one item, as a job. Both functions are called when it is taken up."""
+
+    item: str
+    requests: Callable[[], Sequence[Request]]
+    work: Callable[[Ask], Coroutine[Any, Any, bool | None]] = unasked
+
+
+async def drive(
     jobs: Iterable[Job],
     *,
     workspace: Workspace,
@@ -94,28 +105,26 @@ async def drive_async(
     total: int | None = None,
     passed: Callable[[], int] = int,
     again: bool = False,
-    budget: float | None = None,
     asker: Callable[[Client], Ask] = lambda client: client,
     summary: Summary | None = None,
 ) -> Summary:
     """Work through `jobs` and return what became of them.
 
     `jobs` is consumed as work is needed. Of `total` items `passed()` needed no job so far: progress counts them as
-    done. `contest` names the run where several share a stage. `again` asks anew for what the ledger holds. `budget`
-    limits what this run may spend, `[endpoint] budget_usd` what the workspace may spend in all. Ctrl-C waits for the
-    replies in flight, a second one does not. `asker` makes what jobs ask with; `summary` is one to count on. Raises
-    EndpointError and WorkspaceError after the replies in flight are kept.
+    done. `contest` names the run where several share a stage. `again` asks anew for what the ledger holds. Ctrl-C waits
+    for the replies in flight, a second one does not. `asker` makes what jobs ask with; `summary` is one to count on.
+    Raises EndpointError and WorkspaceError after the replies in flight are kept.
     """
+    from duel.calls.transport import HttpTransport  # aiohttp behind it takes 170 ms
+
     with Ledger(workspace.ledger) as ledger:
         summary = summary or Summary(stage)
         summary.contest = contest
         if again:
             ledger.begin_again(stage)
-        limits = [] if budget is None else [budget]
-        if settings.endpoint.budget_usd is not None:
-            limits.append(settings.endpoint.budget_usd - ledger.spent())
-        transport = HttpTransport(route.endpoint)
-        client = Client(route, settings, ledger, transport, Spending(min(limits, default=None)), summary)
+        budget = settings.endpoint.budget_usd
+        spending = Spending(None if budget is None else budget - ledger.spent())
+        client = Client(route, settings, ledger, HttpTransport(route.endpoint), spending, summary)
         before = gc.get_threshold()
         gc.freeze()
         gc.set_threshold(*COLLECTING)
@@ -127,9 +136,6 @@ async def drive_async(
         if again and summary.exit_code == 0:
             ledger.finish_again(stage)
     return summary
-
-
-drive = synchronous(drive_async)
 
 
 def plan(

@@ -19,7 +19,8 @@ from duel.calls.failures import Failure, Meaning, broken_reply, from_status
 from duel.calls.rates import Left, limits_left, retry_after
 from duel.calls.request import Reply
 from duel.calls.route import LOOPBACK, Provider
-from duel.calls.wire import StreamReader, decode, mapping, parse_json
+from duel.calls.wire import StreamReader, decode, parse_json
+from duel.conversation.values import table
 from duel.sections import EndpointSection
 
 # A reply of 32,768 tokens with its reasoning is under 1 MB; what exceeds this is no chat completion.
@@ -85,7 +86,7 @@ class HttpTransport:
                 listed = parse_json(told)
                 rows = (listed.get("data") or listed.get("models")) if isinstance(listed, dict) else listed
                 rows = rows if isinstance(rows, list) else []
-                ids = [mapping(row).get("id") or mapping(row).get("name") or row for row in rows]
+                ids = [table(row).get("id") or table(row).get("name") or row for row in rows]
                 if names := [name for name in ids if isinstance(name, str)]:
                     return names
         return []

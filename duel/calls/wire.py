@@ -14,6 +14,7 @@ import orjson
 
 from duel.calls.failures import Failure, broken_reply, from_error_object
 from duel.calls.request import CUT_SHORT, WINDOW_FULL, Reply, Request
+from duel.conversation.values import table, tables
 
 _CUT_WORDS = frozenset({CUT_SHORT, "max_tokens", "max_output_tokens"})
 # Refused under the first name, asked under the second.
@@ -154,24 +155,23 @@ def _said(parsed: Mapping[str, Any], *places: str) -> tuple[Any, Any, str, str, 
     found = isinstance(choices, list) and choices and isinstance(choices[0], dict)
     choice = choices[0] if found else {}  # type: ignore[index]
     error = parsed if parsed.get("object") == "error" else parsed.get("error") or choice.get("error") or None
-    message = next(filter(None, (mapping(choice.get(place)) for place in places)), {})
+    message = next(filter(None, (table(choice.get(place)) for place in places)), {})
     content, thought = content_parts(message.get("content"))
     reasoning = string(message.get("reasoning_content")) or string(message.get("reasoning")) or thought
     reason = string(choice.get("finish_reason")) or string(choice.get("finishReason"))
-    calls = message.get("tool_calls")
-    called = [mapping(call) for call in calls] if isinstance(calls, list) else []
-    tool_calls = [(call.get("index"), string(mapping(call.get("function")).get("arguments"))) for call in called]
+    called = tables(message.get("tool_calls"))
+    tool_calls = [(call.get("index"), string(table(call.get("function")).get("arguments"))) for call in called]
     return choice if found else None, error, content, reasoning, reason.lower(), tool_calls
 
 
 def read_usage(usage: Any) -> dict[str, int]:
     """The token counts that the endpoint named, flat; reasoning that is billed beside the completion is added to it."""
-    usage = mapping(usage)
+    usage = table(usage)
     named = {
         "prompt_tokens": usage.get("prompt_tokens"),
         "completion_tokens": usage.get("completion_tokens"),
-        "cached_tokens": mapping(usage.get("prompt_tokens_details")).get("cached_tokens"),
-        "reasoning_tokens": mapping(usage.get("completion_tokens_details")).get("reasoning_tokens"),
+        "cached_tokens": table(usage.get("prompt_tokens_details")).get("cached_tokens"),
+        "reasoning_tokens": table(usage.get("completion_tokens_details")).get("reasoning_tokens"),
     }
     found = {name: count for name, value in named.items() if (count := _count(value)) is not None}
     asked, written, thought = (found.get(f"{name}_tokens", 0) for name in ("prompt", "completion", "reasoning"))
@@ -186,10 +186,6 @@ def _count(value: Any) -> int | None:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return value if type(value) is int and 0 <= value < 2**53 else None
-
-
-def mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def string(value: Any) -> str:
@@ -226,7 +222,7 @@ def content_parts(content: Any) -> tuple[str, str]:
     answer: list[str] = []
     thought: list[str] = []
     for one in content if isinstance(content, list) else []:
-        part = {"text": one} if isinstance(one, str) else mapping(one)
+        part = {"text": one} if isinstance(one, str) else table(one)
         texts = [part[name] for name in ("text", "thinking", "reasoning") if isinstance(part.get(name), str | list)]
         said = "".join(content_parts(texts[0])) if texts else ""
         (thought if string(part.get("type")) in _THOUGHT_PARTS else answer).append(said)

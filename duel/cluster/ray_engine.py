@@ -160,7 +160,6 @@ def needed() -> None:
 @contextmanager
 def connected(address: str | None, workers: int) -> Iterator[None]:
     """A cluster: the one at `address`, or one of this machine alone that ends with the block."""
-    needed()
     import ray
 
     say("starting Ray …" if address is None else f"joining the cluster at {address} …")

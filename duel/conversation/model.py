@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeAlias
 
 IMAGE_LEFT_OUT = "[an image is left out here]"  # in place of an image; the pixels are never kept
-Outcome = Literal["success", "failure", "unknown"]
+RunOutcome = Literal["success", "failure", "unknown"]
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class Session:
     license: str = ""
     revision: str = ""  # commit of the dataset that it was read from
     row: int = -1  # its row in its file or split, from 0; -1 where a file is one session
-    verdict: Outcome = "unknown"  # what the source itself says of the outcome (tests run on the result)
+    verdict: RunOutcome = "unknown"  # what the source itself says of the outcome (tests run on the result)
     verdict_evidence: str = ""
     seconds: float | None = None  # how long it took, where the source says so itself
     counts: Counter[str] = field(default_factory=Counter)  # what the reader saw in it, by kind

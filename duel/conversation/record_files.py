@@ -37,7 +37,7 @@ class Hole:
     line: int
 
 
-Record: TypeAlias = dict[str, Any] | Hole
+FileRecord: TypeAlias = dict[str, Any] | Hole
 
 
 @contextlib.contextmanager
@@ -61,7 +61,7 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
         raise ItemError("damaged", f"the {packed} file cannot be unpacked: {error}", where=path.name) from None
 
 
-def lines(path: Path) -> Iterator[Record]:
+def lines(path: Path) -> Iterator[FileRecord]:
     """The JSON objects of the lines, one line in memory at a time, with a Hole where one is lost."""
     top: set[str] = set()
     with opened(path) as file:
@@ -88,7 +88,7 @@ def without_surrogates(value: Any) -> Any:
     return rewritten(value, partial(_SURROGATE.sub, "\ufffd"))
 
 
-def _recovered(line: bytes, number: int, top: set[str]) -> Iterator[Record]:
+def _recovered(line: bytes, number: int, top: set[str]) -> Iterator[FileRecord]:
     """The whole records of a line that look like those of the lines before, and a Hole for what is none."""
     text = line.replace(b"\x00", b"").strip().decode("utf-8", "replace")
     position = 0
@@ -165,7 +165,7 @@ def decoder_of(kind: Any) -> Callable[[Any], Any] | None:
     )
 
 
-def records(path: Path) -> Iterator[Record]:
+def records(path: Path) -> Iterator[FileRecord]:
     """Every record of a file, however it is packed; a bare list of chat messages is one. Raises ItemError."""
     with opened(path) as file:  # how it is packed shows in its first lines
         read = (file.readline(SNIFFED_BYTES).strip(b"\x00 \t\r\n") for _ in range(SNIFFED_LINES))

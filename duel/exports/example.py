@@ -1,6 +1,6 @@
 """The one model between what was kept and every training format: a conversation that ends on what is to be learned.
 
-And the counts at every hand-over of it: turns in = turns out + dropped by reason, or the export fails. A neighbour's
+And the counts at every hand-over of it: turns in = turns out + dropped by reason, or the export fails. A neighbor's
 pipeline once read an array as JSON lines and lost 4,045 rows without a word. Here each step says what it took and what
 it gave, and the next one must take just that.
 """
@@ -323,7 +323,7 @@ def pair(example: Example, turns: bool = False, scored: bool = False) -> list[Ex
     return rows[:1] if scored else [rows[0], *(replace(row, score=None, score_expected=None) for row in rows[1:])]
 
 
-def labelled(example: Example, turns: bool = False) -> list[Example]:
+def labeled(example: Example, turns: bool = False) -> list[Example]:
     """A row for the accepted turn, which is wanted, and one for each losing candidate, which is not."""
     rows: list[Example] = []
     for row in pair(example, turns):
@@ -336,4 +336,4 @@ def labelled(example: Example, turns: bool = False) -> list[Example]:
 
 
 scored_pair, pair_of_turns = partial(pair, scored=True), partial(pair, turns=True)
-labelled_turns = partial(labelled, turns=True)
+labeled_turns = partial(labeled, turns=True)

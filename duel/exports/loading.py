@@ -84,11 +84,11 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
     accepted = str(getattr(kept, winner))
     if problem := turn.format_problem(accepted):
         raise ItemError(f"malformed-{problem}", f"the accepted turn ({winner}) is not one well-formed turn")
-    # Candidates that were not chosen are further losers. One that leaks is nothing to learn from; one that does the
-    # same as another may do what the accepted turn does; a rewrite (`duel refine`) that does not stand may be better.
+    # Candidates that were not chosen are further losers, but for those that may be as good: rewrites, doing the same.
     unproven = {one.id for one in kept.candidates if one.selection and one.selection.outcome == "same"}
     unproven |= {one.id for one in kept.rewrites()}
     others = [one for one in kept.candidates if not one.chosen and one.text.strip() and one.id not in unproven]
+    others = [one for one in others if placement.obstacle(kept.audit_of(one), settings) is None]
     commit = workspace.commit(kept.instance_id) or Commit(instance_id=kept.instance_id)
     made = kept.made(winner)
     return Example(
@@ -99,7 +99,7 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
         base_commit=commit.commit,
         messages=(*kept.messages, Message(role="assistant", content=accepted)),
         rejected=str(getattr(kept, loser)),
-        others=tuple(dict.fromkeys(one.text for one in others if placement.obstacle(one.audit, settings) is None)),
+        others=tuple(dict.fromkeys(one.text for one in others)),
         score=points,
         score_expected=expected,
         bucket=bucket,

@@ -20,13 +20,13 @@ from duel.records import Message
 from duel.settings import Settings
 
 # Why an example is left out: (slug, detail); None where it stays.
-Verdict = Callable[[Example], tuple[str, str] | None]
+Refusal = Callable[[Example], tuple[str, str] | None]
 
 FILTERS = ("error-recovery", "success")
 PAIR_FORMATS = frozenset({"dpo", "kto", "reward"})
 
 
-def kept_where(verdict: Verdict) -> Step:
+def kept_where(verdict: Refusal) -> Step:
     def step(examples: Sequence[Example]) -> Iterator[Example | Dropped]:
         for example in examples:
             try:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from duel import shell
 from duel.conversation import dialogue, shown_output
-from duel.conversation.model import AgentReply, Entry, Outcome, Said
+from duel.conversation.model import AgentReply, Entry, RunOutcome, Said
 from duel.conversation.shown_output import Shown
 from duel.conversation.values import text
 from duel.exports.example import Example
@@ -60,7 +60,7 @@ class RecoverySpan:
 class Recovery(NamedTuple):
     steps: list[ActionStep]
     spans: list[RecoverySpan]
-    outcome: Outcome
+    outcome: RunOutcome
     evidence: str
 
 
@@ -70,7 +70,7 @@ def examine(example: Example) -> Recovery:
     return Recovery(steps, spans_of(steps), *outcome_of(example))
 
 
-def outcome_of(example: Example) -> tuple[Outcome, str]:
+def outcome_of(example: Example) -> tuple[RunOutcome, str]:
     """Success and failure are told by tests, or failure by a run that never submitted: to submit proves nothing.
 
     What mine.py guesses is no outcome, and a session that was left is no failure.

@@ -1,6 +1,6 @@
 """Splits by group, never by row: a repository (or a pull request) lies in one split, under whatever name.
 
-Rows of one repository share files and often the fix itself: a neighbour's random split by row leaked 10 % of its set.
+Rows of one repository share files and often the fix itself: a neighbor's random split by row leaked 10 % of its set.
 """
 
 import hashlib

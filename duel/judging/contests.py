@@ -8,10 +8,11 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from duel.bookkeeping import Stage
-from duel.calls import Ask
+from duel.calls import Ask, OpenTurn
 from duel.calls.request import Request
 from duel.candidates import Question, ask_for_turn, writer_request
 from duel.judging import rubric
@@ -91,33 +92,21 @@ def is_second(plan: str) -> bool:
     return plan.endswith(f"-{SECOND}")
 
 
-@dataclass
-class SecondAnswer:
-    """One turn whose king is asked for once more: a further candidate, never chosen."""
+def second_answers(answers: Iterable[tuple[Path, Answer]], stage: Stage) -> Iterator[OpenTurn]:
+    """Each turn whose king is to be asked for once more: a further candidate, never chosen."""
+    for path, answer in answers:
+        if stage.again or second_king(path.stem, answer, stage.settings) is None:
+            request = _second_question(path.stem, answer, stage.settings)
+            question = Question(request, request.key, stage.settings.generate.format_retries)
+            work = partial(_answer_again, stage.workspace, path, answer, question)
+            yield OpenTurn(path.stem, partial(list, [request]), work)
 
-    stage: Stage
-    path: Path
-    answer: Answer
 
-    def __post_init__(self) -> None:
-        self.item = self.path.stem
-
-    @classmethod
-    def missing(cls, answers: Iterable[tuple[Path, Answer]], stage: Stage) -> "Iterator[SecondAnswer]":
-        for path, answer in answers:
-            if stage.again or second_king(path.stem, answer, stage.settings) is None:
-                yield cls(stage, path, answer)
-
-    def requests(self) -> list[Request]:
-        return [_second_question(self.item, self.answer, self.stage.settings)]
-
-    async def work(self, ask: Ask) -> None:
-        """Ask until the reply is one well-formed turn, then keep it in the answer as a further king."""
-        [request], answer = self.requests(), self.answer
-        question = Question(request, request.key, self.stage.settings.generate.format_retries)
-        reply, made = await ask_for_turn(ask, question)
-        kings = answer.of_side("king")
-        before = next((c for c in kings if c.made and is_second(c.made.plan) and not c.chosen), None)
-        number = 1 + max((int(c.id.rpartition("-")[2]) for c in kings if c.id[-1].isdigit()), default=1)
-        answer.put(Candidate(id=before.id if before else f"king-{number}", side="king", text=reply.text, made=made))
-        self.stage.workspace.save(self.path, answer)
+async def _answer_again(workspace: Workspace, path: Path, answer: Answer, question: Question, ask: Ask) -> None:
+    """Ask until the reply is one well-formed turn, then keep it in the answer as a further king."""
+    reply, made = await ask_for_turn(ask, question)
+    kings = answer.of_side("king")
+    before = next((c for c in kings if c.made and is_second(c.made.plan) and not c.chosen), None)
+    number = 1 + max((int(c.id.rpartition("-")[2]) for c in kings if c.id[-1].isdigit()), default=1)
+    answer.put(Candidate(id=before.id if before else f"king-{number}", side="king", text=reply.text, made=made))
+    workspace.save(path, answer)

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from duel.calls.wire import clean
 from duel.errors import ItemError
 from duel.records import DIMENSIONS, Order
+from duel.records.record import further
 
 KEYS = {
     "correctness": ("correctness", "correct", "accuracy"),
@@ -123,7 +124,7 @@ def parse(content: str, dimensions: Sequence[str] = DIMENSIONS) -> Choices:
         raise Unparsed("empty", "the judge wrote nothing")
     ends = [match.end() for match in _REASONING_END.finditer(content)]
     unclosed = not ends and _REASONING_START.match(content) is not None
-    asked = _DIMENSION_OF | {name: name for name in dimensions[len(DIMENSIONS) :]}
+    asked = _DIMENSION_OF | {name: name for name in further(dimensions)}
     problem, objects = Unparsed("no-json", "no JSON object"), _objects(content, asked)
     for found in objects:
         if not found.missing:

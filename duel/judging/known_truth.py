@@ -198,10 +198,10 @@ def better_is_challenger(pair: KnownPair) -> bool:
 
 ALL = "all"
 # (judge, pair's id) -> what each order said: 1.0 for the better side, 0.5 drawn, 0.0 for the worse, None unparsed.
-Said = Mapping[tuple[str, str], Sequence[float | None]]
+Says = Mapping[tuple[str, str], Sequence[float | None]]
 
 
-def judge_table(pairs: Sequence[KnownPair], said: Said, costs: Mapping[tuple[str, str], float]) -> list[dict[str, Any]]:
+def judge_table(pairs: Sequence[KnownPair], said: Says, costs: Mapping[tuple[str, str], float]) -> list[dict[str, Any]]:
     """A row for each judge and kind, and one over all kinds but controls. `costs`: (judge, pair's id) -> dollars.
 
     A preference that turns with the order is a draw, and a flip. Of controls, a draw is right and any preference wrong.
@@ -246,7 +246,7 @@ def wilson(share: float, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-def panel_figures(pairs: Sequence[KnownPair], said: Said) -> list[dict[str, Any]]:
+def panel_figures(pairs: Sequence[KnownPair], said: Says) -> list[dict[str, Any]]:
     """The whole panel, and the panel without each judge: accuracy of its mean vote, and how many votes it is worth.
 
     On pairs with a better side that all judges parsed. The errors of a judge are 1 less its mean vote.

@@ -5,6 +5,7 @@ Its votes count like those of any other judge, so a length rule or a linter may 
 functions alone judge pairs in memory.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,16 +16,15 @@ from typing import Any, TypeAlias
 from duel import shell, turn, untrusted
 from duel.bookkeeping import Stage
 from duel.calls import Ask
-from duel.calls.request import Reply, Request
+from duel.calls.request import COUNTED_USAGE, Reply, Request
 from duel.errors import ItemError
-from duel.judging import judge_replies, rubric
+from duel.judging import gate, judge_replies, rubric
 from duel.judging.contests import DUEL, Contest
 from duel.judging.rubric import JudgedPair, Key, owed_votes, short_hash
+from duel.judging.scoring import Columns, settle
 from duel.records import DIMENSIONS, RULE, Answer, Message, Order, PairIds, Score, Verdict, Vote
 from duel.registry import Registry
 from duel.settings import Settings
-
-COUNTED_USAGE = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 
 PairJudge: TypeAlias = Callable[[Sequence[Message], str, str], int | Mapping[str, int]]
 """(history, first reply, second reply) -> 1 for the first, 2 for the second, 0 for a draw, or these by dimension."""
@@ -174,10 +174,6 @@ class OpenPair:
             raise ItemError(failed[0].error.split(": ")[0], f"{failed[0].judge}: {failed[0].error}")
 
     async def score(self, ask: Ask) -> Score:
-        import asyncio
-
-        from duel.judging.scoring import settle
-
         panel = self.panel
         before = {(vote.judge, vote.order): vote for vote in self.kept.votes} if self.kept else {}
         votes = {key: vote for key, vote in before.items() if panel.is_settled(vote)}
@@ -273,8 +269,6 @@ def judge(
     The scores are in the order of `pairs`, 0 to 100 from the challenger's side. A pair that is no Answer counts as a
     pull request of its own. Raises ValueError for a judge that gives anything but 0, 1 and 2.
     """
-    from duel.judging.scoring import settle
-
     settings, asked, scores = panel_of(judges, settings), [Message(role="user", content="")], []
     mode = settings.duel.mode
     for number, given in enumerate(pairs, start=1):
@@ -292,14 +286,9 @@ def judge(
 
 def verdict(scores: Sequence[Score], settings: Settings | None = None) -> Verdict:
     """What the votes of `scores` add up to, how sure that is, and whether the challenger is accepted."""
-    from duel.judging import gate
-    from duel.judging.scoring import Columns
-
     judges = dict.fromkeys(vote.judge for score in scores for vote in score.votes)
     chosen = panel_of(judges, settings)
-    return gate.decide(
-        gate.Case(Columns.of(scores, chosen.judge.models, chosen.judge.dimensions), chosen, chosen.duel.mode)
-    )
+    return gate.decide(gate.Case(Columns.by_panel(scores, chosen), chosen, chosen.duel.mode))
 
 
 def panel_of(judges: Mapping[str, Any], settings: Settings | None = None) -> Settings:

@@ -19,6 +19,7 @@ from duel.dimensions import FURTHER
 from duel.history import estimate_tokens, fit, history_tokens
 from duel.records import DIMENSIONS, Answer, Message, Observed, Order, Side, Vote
 from duel.records.executed import cut, same
+from duel.records.record import further
 from duel.settings import Settings
 from duel.untrusted import visible
 
@@ -118,15 +119,15 @@ def verdict_schema(dimensions: Sequence[str] = DIMENSIONS) -> dict[str, Any]:
 
 def instructions(dimensions: Sequence[str]) -> str:
     """The rubric: the five dimensions, and behind them a paragraph for each further one."""
-    told, further = prompts.load("rubric_dimension"), ((name, FURTHER[name]) for name in dimensions[len(DIMENSIONS) :])
-    paragraphs = [told.render(name=name, ask=one.ask, high=one.high, low=one.low) for name, one in further]
+    told, others = prompts.load("rubric_dimension"), ((name, FURTHER[name]) for name in further(dimensions))
+    paragraphs = [told.render(name=name, ask=one.ask, high=one.high, low=one.low) for name, one in others]
     return "\n".join([prompts.load("rubric").render(), *paragraphs])
 
 
 def rubric_hash(dimensions: Sequence[str] = DIMENSIONS, evidence: bool = False) -> str:
     """What identifies the rubric: its text and the layout around it; behind a "+" what is said of evidence."""
     plain = f"{prompts.load('rubric').hash}-{LAYOUT}"
-    if len(dimensions) > len(DIMENSIONS):
+    if further(dimensions):
         plain = f"{short_hash(instructions(dimensions))}-{LAYOUT}"
     return f"{plain}+{prompts.load('rubric_observed').hash}" if evidence else plain
 
@@ -175,8 +176,8 @@ def orders(item: str, settings: Settings) -> tuple[Order, ...]:
 
 def asking(question: Request, attempt: int, dimensions: Sequence[str] = DIMENSIONS) -> Request:
     """`question`, or a repeated asking of it, which reminds of the form: the same words would bring the same reply."""
-    further = "".join(f', "{name}": 1|2|0' for name in dimensions[len(DIMENSIONS) :])
-    form = prompts.load("verdict_again").text.replace("}", further + "}")
+    others = "".join(f', "{name}": 1|2|0' for name in further(dimensions))
+    form = prompts.load("verdict_again").text.replace("}", others + "}")
     return question.again(attempt, form) if attempt else question
 
 
@@ -214,7 +215,7 @@ def _mark(pair: JudgedPair, secret: bytes) -> str:
 # sees it: the gate rests on these votes alone, each an unbiased draw of what the full panel would have said. Round two
 # asks a second opinion where the first vote gives at least `defeat_min` points, then all other votes where the two
 # together reach `final_min`: such a turn has the very score that the full panel gives. The others stop, and are named
-# as stopped. At a mean of 60 that asks 51 to 60 % fewer votes and finds 85 to 94 % of the final ones (bench/screen.py).
+# as stopped. At a mean of 60 that asks 51 to 60 % fewer votes and finds 82 to 94 % of the final ones (bench/screen.py).
 
 
 def first_vote(item: str, settings: Settings) -> Key:

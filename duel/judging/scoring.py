@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from duel.calls.request import COUNTED_USAGE
 from duel.judging import rubric
 from duel.judging.statistics import Floats, mean
 from duel.records import DIMENSIONS, Score
@@ -29,7 +30,6 @@ Objects = NDArray[np.object_]
 ORDERS = ("king_first", "challenger_first")
 MISSING = 255  # no vote, or none that parsed
 AT_ONCE = 500  # records that are turned into columns at a time: 12.5 KB each, a row of columns takes 0.5 KB
-TOKENS = ("prompt_tokens", "completion_tokens", "cached_tokens", "reasoning_tokens")
 MOST_TOKENS = 1 << 40  # of one vote: a file that says more says nothing
 LENGTHS = ("opponent", "challenger", "history")
 
@@ -43,7 +43,7 @@ class Columns:
     instances: Objects
     votes: NDArray[np.uint8]  # (T, J, 2, D): twice the value from the challenger's side, or MISSING
     asked: NDArray[np.int32]  # (T, J, 2): replies that the vote took; -1 where it was not asked
-    tokens: NDArray[np.int64]  # (T, J, 4), in the order of TOKENS
+    tokens: NDArray[np.int64]  # (T, J, 4), in the order of COUNTED_USAGE
     cost: Floats  # (T, J): dollars, NaN where no price is known
     lengths: NDArray[np.int64]  # (T, 3): characters in the order of LENGTHS, -1 where unknown
     opponents: Objects  # (T,): the model that wrote the opponent
@@ -65,11 +65,16 @@ class Columns:
         return cls.stacked(*parts or [cls._of_few([], judges, dimensions)])
 
     @classmethod
+    def by_panel(cls, scores: Iterable[Score], settings: Settings) -> Columns:
+        """What the judges of the settings say of the dimensions that they are asked."""
+        return cls.of(scores, settings.judge.models, settings.judge.dimensions)
+
+    @classmethod
     def _of_few(cls, scores: Sequence[Score], judges: Sequence[str], dimensions: Sequence[str]) -> Columns:
         size, panel, place_of = len(scores), len(judges), {judge: place for place, judge in enumerate(judges)}
         votes = np.full((size, panel, 2, len(dimensions)), MISSING, dtype=np.uint8)
         asked = np.full((size, panel, 2), -1, dtype=np.int32)
-        tokens = np.zeros((size, panel, len(TOKENS)), dtype=np.int64)
+        tokens = np.zeros((size, panel, len(COUNTED_USAGE)), dtype=np.int64)
         cost = np.full((size, panel), np.nan)
         errors, models = objects([None] * size), objects([None] * size)
         shared: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}
@@ -80,7 +85,7 @@ class Columns:
                 if place is None:
                     continue
                 asked[row, place, order] = vote.asked
-                told = (vote.usage.get(name) for name in TOKENS)
+                told = (vote.usage.get(name) for name in COUNTED_USAGE)
                 tokens[row, place] += [one if isinstance(one, int) and 0 <= one < MOST_TOKENS else 0 for one in told]
                 if vote.cost is not None:
                     cost[row, place] = vote.cost + np.nan_to_num(cost[row, place])

@@ -95,10 +95,10 @@ def studentized(clusters: Clusters, resamples: int, seed: int, guard: bool = Tru
     """
     used = clusters.with_pseudo_turn() if guard and clusters.count < PSEUDO_TURN_BELOW else clusters
     (count, kinds), means, errors = used.sums.shape, used.means(), used.errors()
-    # Centred first, so that the squares below do not cancel: sums of S - t m, whose mean is 0.
+    # Centered first, so that the squares below do not cancel: sums of S - t m, whose mean is 0.
     sizes = used.sizes[:, None]
-    centred = used.sums - means * sizes
-    moments = np.hstack([centred, centred**2, centred * sizes, sizes, sizes**2])
+    centered = used.sums - means * sizes
+    moments = np.hstack([centered, centered**2, centered * sizes, sizes, sizes**2])
     draw, pivots, rows = np.random.default_rng(seed), np.empty((resamples, kinds)), max(1, BLOCK // count)
     offsets = np.arange(rows)[:, None] * count
     for start in range(0, resamples, rows):

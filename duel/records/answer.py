@@ -219,7 +219,8 @@ class Answer(Record):
 
     def chosen(self, side: Side) -> Candidate | None:
         """The candidate whose text stands in the field of `side`; None where it came from elsewhere or is not there."""
-        return next((c for c in self.candidates if c.side == side and c.chosen), None)
+        found = [one for one in self.candidates if one.side == side and one.chosen]
+        return found[0] if found else None
 
     def text_of(self, candidate: Candidate) -> str:
         return str(getattr(self, candidate.side)) if candidate.chosen else candidate.text
@@ -239,10 +240,12 @@ class Answer(Record):
         return copied
 
     def audit(self, side: Side) -> Audit | None:
-        """The audit of the chosen text of `side`; None where there is none, or where it is about another text."""
-        candidate = self.chosen(side)
+        return self.audit_of(self.chosen(side))
+
+    def audit_of(self, candidate: Candidate | None) -> Audit | None:
+        """The audit of a candidate's text; None where there is none, or where it is about another text."""
         found = candidate.audit if candidate else None
-        return found if found is not None and found.about(getattr(self, side)) else None
+        return found if candidate and found and found.about(self.text_of(candidate)) else None
 
     def made(self, side: Side) -> Made | None:
         """How the chosen text of `side` was made; None for a text from elsewhere."""

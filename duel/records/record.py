@@ -2,6 +2,8 @@
 
 import contextlib
 import re
+from collections.abc import Sequence
+from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,6 +22,11 @@ Role = Literal["system", "user", "assistant", "tool"]
 Order = Literal["king_first", "challenger_first"]
 Side = Literal["king", "challenger", "assistant"]
 Bucket = Literal["final", "refined", "defeat"]
+
+
+def further(dimensions: Sequence[str]) -> Sequence[str]:
+    """Those of `dimensions`, of which the first are the five, that are asked beside them."""
+    return dimensions[len(DIMENSIONS) :]
 
 
 class Part(BaseModel):
@@ -60,6 +67,7 @@ class Record(Part):
     """A JSON object on disk: typed fields, a format tag (`format`), and whatever else was in it."""
 
     @classmethod
+    @cache
     def kind(cls) -> str:
         """What the format tag begins with in every version ("duel-answer"); "" for a record without one."""
         field = cls.model_fields.get("format")

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from duel.records.record import DIMENSIONS, Figures, Order, Part, Record
+from duel.records.record import DIMENSIONS, Figures, Order, Part, Record, further
 
 PERSON = "person:"
 STAND_IN = "stand-in"  # How the names of rules begin that vote where no person does
@@ -14,6 +15,7 @@ RATER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")  # A rater's name is
 LONGEST_REASON = 2_000  # Characters
 LONGEST_SECONDS = 3_600.0
 MOST = 1 << 30  # replies, and characters of one text
+_FIVE = attrgetter(*DIMENSIONS)
 Worth = Annotated[float | None, Field(ge=0, le=1)]
 
 
@@ -32,14 +34,14 @@ class Preference(Part):
     @property
     def values(self) -> list[float] | None:
         """The five dimensions; None where one is missing (what did not parse, or a skip)."""
-        found = [getattr(self, name) for name in DIMENSIONS]
+        found = [*_FIVE(self)]
         return None if None in found else found
 
     def on(self, dimensions: Sequence[str]) -> list[float] | None:
         """`values` and what was said on `dimensions` behind the five; None where one is missing."""
-        found, further = self.values, [getattr(self, name, None) for name in dimensions[len(DIMENSIONS) :]]
-        said = [float(one) for one in further if isinstance(one, int | float) and 0 <= one <= 1]
-        return None if found is None or len(said) < len(further) else found + said
+        found, others = self.values, [getattr(self, name, None) for name in further(dimensions)]
+        said = [float(one) for one in others if isinstance(one, int | float) and 0 <= one <= 1]
+        return None if found is None or len(said) < len(others) else found + said
 
 
 class Vote(Preference):

@@ -24,15 +24,17 @@ from duel.judging import rubric
 from duel.judging.contests import DUEL, Contest
 from duel.judging.panel import OpenPair, Panel
 from duel.judging.rubric import JudgedPair, short_hash
+from duel.judging.scoring import settle
+from duel.judging.statistics import Clusters, student_quantile
 from duel.records import RULE, Answer, Candidate, Promotion, Score, fingerprint
 from duel.registry import OFFLINE
 from duel.settings import Settings
 from duel.workspace import Workspace
 
-Kind = Literal["coach", "king", "parent", "control"]
+Arm = Literal["coach", "king", "parent", "control"]
 """Who compares what: coaches the rewrite with the king; held-out judges the rewrite with the king, the rewrite with the
 text it was rewritten from, and that text, unchanged, with the king."""
-KINDS: tuple[Kind, ...] = ("coach", "king", "parent", "control")
+ARMS: tuple[Arm, ...] = ("coach", "king", "parent", "control")
 JUDGED_AS = "refine-judge"  # how the ledger groups the votes on rewrites
 # Twins set a question apart from the duel's very same one: a rewrite that changes nothing gets fresh votes, and so does
 # the control arm. Room for 10,000 turns with the very same texts in each round.
@@ -60,7 +62,7 @@ def roles(settings: Settings) -> tuple[list[str], list[str]]:
     return coaches, held_out
 
 
-def panel_settings(settings: Settings, kind: Kind) -> Settings:
+def panel_settings(settings: Settings, kind: Arm) -> Settings:
     """The settings of those who compare: coaches, or the held-out panel, every one of whose votes must be there."""
     coaches, held_out = roles(settings)
     chosen = {"models": coaches} if kind == "coach" else {"models": held_out, "quorum": len(held_out)}
@@ -131,8 +133,8 @@ def first_challenger(answer: Answer) -> Candidate:
 
 def refused(rewrite: Trial, answer: Answer, settings: Settings) -> str:
     """Why a rewrite is not judged and never replaces its parent, as a slug; "" where it is."""
-    audit, before = rewrite.candidate.audit, rewrite.parent.audit
-    if audit is None or not audit.about(rewrite.candidate.text):
+    audit, before = answer.audit_of(rewrite.candidate), answer.audit_of(rewrite.parent)
+    if audit is None:
         return "not-audited"
     if (obstacle := placement.obstacle(audit, settings)) is not None:
         return obstacle.slug
@@ -142,13 +144,13 @@ def refused(rewrite: Trial, answer: Answer, settings: Settings) -> str:
     return "speaks-of-review" if turn.aside(rewrite.candidate.text, "reviewer", seen) else ""
 
 
-def contest(kind: Kind, number: int) -> Contest:
+def contest(kind: Arm, number: int) -> Contest:
     """The comparison of one kind in round `number`; its votes lie in score/_refine-<round>-<kind>/."""
     twins = (CONTROL_VOTES if kind == "control" else FRESH_VOTES) + ROUND * number
     return Contest(f"refine-{number}-{kind}", partial(_pair, kind, number), twins, stage=JUDGED_AS)
 
 
-def _pair(kind: Kind, number: int, item: str, answer: Answer, settings: Settings) -> JudgedPair | None:
+def _pair(kind: Arm, number: int, item: str, answer: Answer, settings: Settings) -> JudgedPair | None:
     rewrite = next((one for one in of_answer(answer) if one.round == number), None)
     observed = settings.judge.observed
     if rewrite is None or (kind != "control" and refused(rewrite, answer, settings)):
@@ -181,7 +183,7 @@ class RefiningPanels:
     stage: Stage
     _panels: dict[str, Panel] = field(default_factory=dict)
 
-    def panel(self, kind: Kind | None = None, number: int = 0) -> Panel:
+    def panel(self, kind: Arm | None = None, number: int = 0) -> Panel:
         """Those who compare as `kind` in round `number`; without a kind the duel's own panel."""
         asked, stage = contest(kind, number) if kind else DUEL, self.stage
         if asked.name not in self._panels:
@@ -189,10 +191,8 @@ class RefiningPanels:
             self._panels[asked.name] = Panel(Stage("refine", stage.workspace, settings, again=stage.again), asked)
         return self._panels[asked.name]
 
-    def score(self, path: Path, answer: Answer, kind: Kind | None = None, number: int = 0) -> Score | None:
+    def score(self, path: Path, answer: Answer, kind: Arm | None = None, number: int = 0) -> Score | None:
         """A panel's score of one turn (without a kind, of the duel), if every vote stands under the settings."""
-        from duel.judging.scoring import settle
-
         pair = self.panel(kind, number).met(path.stem, answer)
         if pair is None or pair.kept is None or pair.owes(pair.kept):
             return None
@@ -202,7 +202,7 @@ class RefiningPanels:
         """Every rewrite of one turn, with what the judges have said of it so far."""
         trials = []
         for rewrite in of_answer(answer):
-            found = {kind: self.score(path, answer, kind, rewrite.round) for kind in KINDS}
+            found = {kind: self.score(path, answer, kind, rewrite.round) for kind in ARMS}
             given = {kind: score.score if score else None for kind, score in found.items()}
             trial = replace(rewrite, control=given["control"], refused=refused(rewrite, answer, self.stage.settings))
             if not trial.refused:
@@ -221,7 +221,7 @@ class RefiningPanels:
             keys = {path: f"{settings.duel.seed}:refine-{number}:{path.stem}" for path in paths}
             ranks = {path: hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest() for path, key in keys.items()}
             drawn = sorted(paths, key=ranks.__getitem__)[: settings.refine.control]
-            for kind in KINDS:
+            for kind in ARMS:
                 asked = drawn if kind == "control" else paths
                 answers = ((path, workspace.read(path, Answer)) for path in asked)
                 yield from self.panel(kind, number).open_turns(answers)
@@ -272,8 +272,6 @@ def estimate(values: Iterable[tuple[str, float]]) -> dict[str, Any]:
 
     `error` is half its width (Liang & Zeger 1986, Student's t), null under `LEAST` pull requests.
     """
-    from duel.judging.statistics import Clusters, student_quantile
-
     labels, numbers = [*zip(*values, strict=True)] or ((), ())
     if not labels:
         return {"turns": 0, "clusters": 0, "mean": None, "error": None}

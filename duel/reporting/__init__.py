@@ -5,5 +5,5 @@ from importlib import resources
 
 
 @cache
-def page_file(name: str) -> str:
-    return (resources.files(__name__) / "page" / name).read_text(encoding="utf-8")
+def page_file(name: str, folder: str = "reporting/page") -> str:
+    return (resources.files("duel") / folder / name).read_text(encoding="utf-8")

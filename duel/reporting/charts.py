@@ -1,6 +1,6 @@
 """The charts of the report: drawn once, kept as SVG files beside report.md and inline in the page.
 
-Shapes have classes, and their colours come from one palette: readable on light and dark paper.
+Shapes have classes, and their colors come from one palette: readable on light and dark paper.
 """
 
 import math
@@ -72,8 +72,8 @@ class Drawing:
         return self._svg(f'viewBox="0 0 {self.width} {self.height}" width="{self.width}" height="{self.height}"')
 
     def file(self) -> str:
-        """The drawing as a file of its own: with title and paper, in the colours that the reader's system asks for."""
-        # Colours are written out: not every SVG reader knows CSS variables.
+        """The drawing as a file of its own: with title and paper, in the colors that the reader's system asks for."""
+        # Colors are written out: not every SVG reader knows CSS variables.
         light, dark = (page_file("charts.css"),) * 2
         for name, (on_light, on_dark) in _palette().items():
             light, dark = light.replace(f"var(--{name})", on_light), dark.replace(f"var(--{name})", on_dark)
@@ -92,18 +92,18 @@ class Drawing:
 
 @cache
 def _palette() -> dict[str, tuple[str, str]]:
-    """Each colour on light and on dark paper."""
+    """Each color on light and on dark paper."""
     rows = (line.split() for line in page_file("palette.txt").splitlines() if not line.startswith("#"))
     return {name: (light, dark) for name, light, dark in rows}
 
 
-def page_colours(names: Mapping[str, str] | None = None) -> str:
+def page_colors(names: Mapping[str, str] | None = None) -> str:
     """The palette as CSS variables: the system's choice, unless the reader has chosen on the page.
 
-    `names`: only these colours, each under the name that it has on the page.
+    `names`: only these colors, each under the name that it has on the page.
     """
     names = names or {name: name for name in _palette()}
-    shown = [(names[name], *colours) for name, colours in _palette().items() if name in names]
+    shown = [(names[name], *colors) for name, colors in _palette().items() if name in names]
     light, dark = ("".join(f"--{one[0]}:{one[place]};" for one in shown) for place in (1, 2))
     return (
         f":root{{color-scheme:light;{light}}}\n"

@@ -11,7 +11,7 @@ from duel import placement, turn
 from duel.bookkeeping import Stage
 from duel.errors import ItemError
 from duel.judging import rubric
-from duel.records import Answer, Bucket, Commit, Score, Side, Verdict
+from duel.records import Answer, Audit, Bucket, Commit, Score, Side, Verdict
 from duel.refining.rewrites import RefiningPanels, Trial, lineage
 from duel.reporting.wording import shorten
 from duel.settings import Settings
@@ -67,10 +67,11 @@ class ListedTurn:
 class Judged:
     """A turn with the records behind it, which only live while it is being written down."""
 
-    turn: ListedTurn
     score: Score
     answer: Answer
     commit: Commit | None  # the pull request; None where it is not there or cannot be read
+    audit: Audit | None  # of the challenger's text
+    turn: ListedTurn = field(init=False)
     expected: float | None = None  # the score that a second look is expected to give
     trials: list[Trial] = field(default_factory=list)  # every rewrite, and what became of it
     lineage: list[Trial] = field(default_factory=list)
@@ -90,6 +91,7 @@ class Reader:
 
     def __init__(self, workspace: Workspace, settings: Settings, verdict: Verdict) -> None:
         self.workspace, self.settings, self.verdict = workspace, settings, verdict
+        self._dimensions = verdict.dimensions
         self._panels = RefiningPanels(Stage("report", workspace, settings))
         self._commit = lru_cache(KEPT_COMMITS)(workspace.readable_commit)  # several turns can share one
 
@@ -103,8 +105,8 @@ class Reader:
             detail = "the score is not of this verdict; validate.py asks anew"
             raise NotOfThisVerdict(reason, detail, where=score.instance_id)
         commit = self._commit(answer.instance_id)
-        turn = self._turn(place, path, answer_path, score, answer, commit)
-        judged = Judged(turn, score, answer, commit)
+        judged = Judged(score, answer, commit, answer.audit("challenger"))
+        turn = judged.turn = self._turn(place, path, answer_path, judged)
         if self.verdict.repeats and turn.score is not None:
             judged.expected = self.verdict.repeats.expected(turn.score)
         if answer.rewrites():
@@ -115,19 +117,15 @@ class Reader:
                 judged.lineage, last = line, line[-1]
                 told = f"held-out judges give {last.points:.1f}, and {last.against_parent:.1f} against its parent"
                 turn.bucket, turn.why, turn.rewritten = "final", f"refined: {told}", True
-                audit = last.candidate.audit
-                turn.duplicates_of = audit.duplicates_of if audit else ""
+                turn.duplicates_of = (answer.audit_of(last.candidate) or Audit()).duplicates_of
         return judged
 
-    def _turn(
-        self, place: int, path: Path, answer_path: Path, score: Score, answer: Answer, commit: Commit | None
-    ) -> ListedTurn:
-        audit = answer.audit("challenger")
+    def _turn(self, place: int, path: Path, answer_path: Path, judged: Judged) -> ListedTurn:
+        score, answer, commit, audit = judged.score, judged.answer, judged.commit, judged.audit
         value = score.score if score.parsed else None
         placed = placement.place(value, audit, self.settings, score.confirmed)
         unparsed = placed.slug == "unparsed"
         protocol = audit.protocol if audit else None
-        audited = audit.license if audit is not None else None
         opponent = answer.assistant if score.mode == 1 else answer.king
         longer = max(len(answer.challenger), len(opponent))
         first = BEST if any(one.selection for one in answer.candidates) else FIRST
@@ -138,10 +136,10 @@ class Reader:
             instance_id=answer.instance_id,
             repo=answer.repo,
             style=score.style or (protocol.style if protocol else "") or "other",
-            license=audited if audited is not None else commit.license if commit else "",
+            license=audit.license if audit and audit.license is not None else commit.license if commit else "",
             position=answer.turn,
             score=value,
-            metrics={name: score.metrics.get(name) for name in self.verdict.dimensions},
+            metrics={name: score.metrics.get(name) for name in self._dimensions},
             flips=score.flips,
             leaking=audit.leaking if audit else None,
             bucket=placed.bucket,
@@ -149,7 +147,7 @@ class Reader:
             reason="stopped" if unparsed and score.stopped else placed.slug,
             duplicates_of=audit.duplicates_of if audit else "",
             length_difference=(len(answer.challenger) - len(opponent)) / longer if longer else None,
-            path=f"{answer_path.parent.name}/{answer_path.name}",
+            path="/".join(answer_path.parts[-2:]),
             title=_title(issue_of(answer, commit)),
             commands=tuple(shorten(lines[0].strip(), LINE) + " …" * (len(lines) > 1) for lines in commands),
             source=GUIDED if "guided" in answer.source.dataset.split("/") else first,
@@ -159,23 +157,19 @@ class Reader:
                 if (made := answer.made(side))
             },
             evidence=score.evidence,
-            agreement=agreement(score),
+            agreement=agreement(score, self.settings),
         )
 
 
-def agreement(score: Score) -> dict[str, int]:
-    """How many pairs of judges name the same winner, and how many judges turn with the order."""
-
-    def sign(value: float) -> int:
-        return (value > 1e-9) - (value < -1e-9)
-
-    orders: dict[str, list[float]] = {}
-    for vote in score.votes:
-        if values := vote.values:
-            orders.setdefault(vote.judge, []).append(sum(values) / len(values) - 0.5)
-    pairs = [one == two for one, two in combinations([sign(sum(values)) for values in orders.values()], 2)]
-    flips = [sign(both[0]) * sign(both[1]) < 0 for both in orders.values() if len(both) == 2]
-    return {"turns": 1, "agreed": sum(pairs), "pairs": len(pairs), "flipped": sum(flips), "asked": len(flips)}
+def agreement(score: Score, settings: Settings) -> dict[str, int]:
+    """How many pairs of judges name the same winner, and how many judges turn with the order of those asked in both."""
+    leads: dict[str, list[float]] = {}
+    for vote in (vote for vote in score.votes if vote.parsed):
+        leads.setdefault(vote.judge, []).append(rubric.vote_points(vote, settings) - 50)
+    winners = [(lead > 1e-9) - (lead < -1e-9) for lead in map(sum, leads.values())]
+    pairs = [one == two for one, two in combinations(winners, 2)]
+    asked = sum(len(both) == 2 for both in leads.values())
+    return {"turns": 1, "agreed": sum(pairs), "pairs": len(pairs), "flipped": score.flips, "asked": asked}
 
 
 def issue_of(answer: Answer, commit: Commit | None) -> str:

@@ -16,7 +16,7 @@ import orjson
 
 from duel.records import Answer, Leak, Side, Verdict
 from duel.reporting import page_file
-from duel.reporting.charts import Drawing, page_colours
+from duel.reporting.charts import Drawing, page_colors
 from duel.reporting.listed_turns import Judged, ListedTurn, issue_of
 from duel.reporting.markdown import OFFLINE_TITLE
 from duel.reporting.report_sections import confidence, gates
@@ -95,7 +95,7 @@ class Page:
             self._put_rows()
         # The charts' style is kept to charts here.
         drawn = re.sub(r"(?m)^([.\w])", r".chart \1", page_file("charts.css"))
-        style = page_colours() + drawn + page_file("page.css")
+        style = page_colors() + drawn + page_file("page.css")
         script = "(() => {\n'use strict';\n" + "".join(page_file(f"{name}.js") for name in SCRIPTS) + "})();\n"
         sizes = {"portion_turns": PORTION_TURNS, "chunk_turns": CHUNK_TURNS}
         places = {"folder": "turns" if self.beside else None, "parts": self._parts, "portions": self._portions}
@@ -210,7 +210,7 @@ class Details:
     def of(self, judged: Judged) -> dict[str, Any]:
         answer, score, each, small = judged.answer, judged.score, self._limit // 8, self._limit // 10
         replies = {side: cut(getattr(answer, side), each) for side in SIDES}
-        audit, source = answer.audit("challenger"), answer.source
+        audit, source = judged.audit, answer.source
         problems = audit.protocol.problems if audit and audit.protocol else []
         row = f"row {source.row}" if source.row >= 0 else ""
         where = (source.dataset, source.revision[:12], source.file, row, source.exit_status)
@@ -229,7 +229,7 @@ class Details:
                 ]
                 for one, why in [(c, c.selection) for c in answer.candidates if c.selection and not c.chosen][:6]
             ],
-            "leaks": findings(answer, replies["challenger"]),
+            "leaks": findings(judged, replies["challenger"]),
             "protocol": [shorten(f"{problem.rule} {problem.detail}".strip(), 200) for problem in problems[:20]],
             "votes": [
                 [
@@ -279,9 +279,8 @@ class Details:
         ]
 
 
-def findings(answer: Answer, shown: Text) -> list[dict[str, Any]]:
+def findings(judged: Judged, shown: Text) -> list[dict[str, Any]]:
     """The leak findings, each with the stretch of the shown challenger that it marks, in UTF-16 units."""
-    audit = answer.audit("challenger")
     return [
         {
             "kind": shorten(leak.kind, 40),
@@ -289,9 +288,9 @@ def findings(answer: Answer, shown: Text) -> list[dict[str, Any]]:
             "source": shorten(" ".join(str(leak.pr_place.get(key) or "") for key in ("part", "path")), 200).strip(),
             "line": line if isinstance(line := leak.pr_place.get("line"), int) else None,
             "weight": leak.weight,
-            "mark": _mark(answer.challenger, leak, shown),
+            "mark": _mark(judged.answer.challenger, leak, shown),
         }
-        for leak in (audit.leaks[:50] if audit else ())
+        for leak in (judged.audit.leaks[:50] if judged.audit else ())
     ]
 
 

@@ -57,12 +57,11 @@ class Shelves:
     def put(self, bucket: Bucket, file: str, payload: bytes) -> str:
         """Write the record of a turn into its bucket; returns the file's name, relative to the workspace."""
         path = self.workspace.kept_path(bucket, file)
-        name = self._name(path)
-        if _bytes(path) != payload:
-            if name not in self._before and path.exists() and not _is_kept_record(path):
-                self.in_the_way.append(name)
-            else:
-                self.workspace.save(path, payload)
+        name, found = self._name(path), _bytes(path)
+        if found is None or (found != payload and (name in self._before or _is_kept_record(path))):
+            self.workspace.save(path, payload)
+        elif found != payload:
+            self.in_the_way.append(name)
         return name
 
     def tidy(self, judged: Collection[str], kept: set[str]) -> int:
@@ -84,10 +83,11 @@ class Shelves:
         return str(path)[len(str(self.workspace.root)) + 1 :].replace(os.sep, "/")
 
 
-def _bytes(path: Path) -> bytes:
-    with contextlib.suppress(OSError):
+def _bytes(path: Path) -> bytes | None:  # None where no file is, b"" of one that cannot be read
+    try:
         return path.read_bytes()
-    return b""
+    except OSError as error:
+        return None if isinstance(error, FileNotFoundError | NotADirectoryError) else b""
 
 
 def _is_kept_record(path: Path) -> bool:
@@ -97,7 +97,7 @@ def _is_kept_record(path: Path) -> bool:
 
 def enriched(judged: Judged) -> Kept:
     """The answer with what the panel said of it, or the held-out judges of the rewrite that took its place."""
-    fields: dict[str, Any] = dict(judged.kept())
+    fields = vars(answer := judged.kept()) | (answer.model_extra or {})
     fields.pop("format", None)
     rewritten = judged.lineage[-1].held_out if judged.lineage else None
     said = rewritten or judged.score

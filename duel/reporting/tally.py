@@ -4,7 +4,7 @@ The summary is what `report.py --json` prints and what the page shows at its hea
 from `_duel.json`. Null means that there is no data.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +20,7 @@ from duel.settings import Settings
 from duel.workspace import BUCKETS, Workspace
 
 # Three judges in two orders over five dimensions give scores in steps of 1.67 points: three steps to a bin of 5, so
-# that no bin is higher than its neighbour only because more scores can fall into it.
+# that no bin is higher than its neighbor only because more scores can fall into it.
 SCORE_BIN = 5
 SCORE_BINS = 100 // SCORE_BIN
 LENGTH_BINS = 10
@@ -96,14 +96,14 @@ class Tally:
     buckets: Counter[str] = field(default_factory=Counter)  # "" holds the turns that go nowhere
     leaking: Counter[bool | None] = field(default_factory=Counter)  # None: not checked
     flipped: int = 0
-    groups: dict[str, dict[str, Group]] = field(default_factory=lambda: {name: {} for name in GROUPINGS})
-    clusters: dict[str, list[float]] = field(default_factory=dict)  # instance id -> the deltas of its parsed turns
+    groups: dict[str, dict[str, Group]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Group)))
+    clusters: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # instance id -> its deltas
     histogram: list[Counter[str]] = field(default_factory=lambda: [Counter() for _ in range(SCORE_BINS)])
     """A bin of `SCORE_BIN` points each: bucket -> turns."""
     score_by_length: Counter[tuple[int, int]] = field(default_factory=Counter)
     """(bin of the length difference, bin of the score) -> turns."""
     length_scores: list[list[float]] = field(default_factory=lambda: [[] for _ in range(LENGTH_BINS)])
-    writer_tokens: dict[tuple[str, str], Counter[str]] = field(default_factory=dict)
+    writer_tokens: defaultdict[tuple[str, str], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """(side, model) -> prompt and completion tokens, and the replies they were for."""
     executed: Executed = field(default_factory=Executed)
     sources: dict[str, str] = field(default_factory=dict)  # file -> how its first challenger came about
@@ -115,18 +115,18 @@ class Tally:
         self.leaking[turn.leaking] += 1
         self.flipped += turn.flips > 0
         for name in GROUPINGS:
-            group = self.groups[name].setdefault(str(getattr(turn, name) or ""), Group())
+            group = self.groups[name][str(getattr(turn, name) or "")]
             group.buckets[bucket] += 1
             if turn.score is not None:
                 group.scores.append(turn.score)
         for side, (model, tokens) in turn.written.items():
-            self.writer_tokens.setdefault((side, model or "unknown"), Counter()).update(tokens, replies=1)
+            self.writer_tokens[side, model or "unknown"].update(tokens, replies=1)
         self.executed.add(turn.evidence, turn.agreement)
         self.sources[turn.file] = turn.source
         if turn.bucket == "final":
             self.kept[REFINED if turn.rewritten else turn.source] += 1
         if turn.score is not None:
-            self.clusters.setdefault(turn.instance_id, []).append(turn.score / 100 - 0.5)
+            self.clusters[turn.instance_id].append(turn.score / 100 - 0.5)
             score_bin = _bin(turn.score / 100, SCORE_BINS)
             self.histogram[score_bin][turn.bucket or "none"] += 1
             if turn.length_difference is not None:
@@ -186,7 +186,7 @@ class Tally:
             ],
             "left_out": left_out(workspace.dropped()),
             "turns": {"judged": turns, "audited": audited, "leaking": leaking, "flipped": self.flipped},
-            "groups": {name: _largest_first(groups) for name, groups in self.groups.items()},
+            "groups": {name: _largest_first(self.groups[name]) for name in GROUPINGS},
             "judge_metrics": {judge.judge: judge.by_metric for judge in verdict.judges},
             "execution": self.executed.summary(json_object(workspace.report / "execute.json")),
             "refining": rounds,

@@ -4,14 +4,12 @@ report.md and index.html show the same sections.
 """
 
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
+from duel import wordlists
 from duel.errors import in_one_line
-from duel.reporting import page_file
 
 NO_DATA = "not measured"
 # A token that no Markdown dialect reads as more than a word. `@` would become a mail link and `://` or `www.` a link.
@@ -42,14 +40,9 @@ def dollars(value: float | None) -> str:
     return f"${value:,.2f}" if value >= 0.1 or value == 0 else f"${value:.2g}"
 
 
-@cache
-def _named(file: str) -> dict[str, dict[str, Any]]:
-    return tomllib.loads(page_file(f"{file}.toml"))
-
-
-def known(kind: str) -> dict[str, Any]:
+def known(kind: str) -> Any:
     """What the short names of a kind stand for, as `page/words.toml` has it."""
-    return _named("words")[kind]
+    return wordlists.toml(__package__, "page/words")[kind]
 
 
 def shorten(text: str, limit: int) -> str:
@@ -135,7 +128,8 @@ class Table:
     @classmethod
     def of(cls, name: str, records: Iterable[Any], about: str = "") -> "Table":
         """A row for each record or mapping, as `page/tables.toml` has the table `name`."""
-        heads = {head.format(about): told.split() for head, told in _named("tables")[name].items()}
+        listed = wordlists.toml(__package__, "page/tables")[name]
+        heads = {head.format(about): told.split() for head, told in listed.items()}
         rows = []
         for record in records:
             fields = record if isinstance(record, Mapping) else vars(record)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import orjson
 from filelock import FileLock
@@ -108,7 +108,6 @@ class Cast(BaseModel):
     """What a page sends for one pair. `first` and `second` are all that it knows of the sides."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
-    FORMAT: ClassVar[str] = "duel-ballot/1"
     rater: str = Field(max_length=40)
     id: str = Field(max_length=64)
     pair: str = Field(max_length=64)

@@ -13,7 +13,7 @@ import numpy as np
 
 from duel.judging.bounds import Units
 from duel.judging.gate import at_least
-from duel.judging.scoring import Columns, Flags, counted_keys
+from duel.judging.scoring import Columns, Flags, VoteTable
 from duel.judging.statistics import Floats, krippendorff_alpha, mean, same_winner, student_quantile, winner
 from duel.judging.verdict_figures.certainty import thresholds
 from duel.records import Gate, Score, Verdict
@@ -48,18 +48,15 @@ class Labeled:
             said[row, self.raters.index(vote.rater)] = vote.on(dimensions)
             # Whoever came later drew from a longer sample: the turn's chance is that of the longest.
             chance[row] = max(chance[row], vote.drawn.probability if vote.drawn else 0.0)
-        columns, self.keys = Columns.of(parsed, settings.judge.models, dimensions), counted_keys(settings)
+        table = VoteTable(columns := Columns.by_panel(parsed, settings), settings)
         # Repositories where they are asked for, or where enough of them have a label; else pull requests.
         repositories, by = Units.of(columns, chance > 0, "repo"), settings.duel.cluster_by
         by_repository = by == "repo" or (by == "auto" and repositories.count >= settings.review.labels_min)
         # (T,): what each turn is dependent on
         self.clusters = repositories.codes if by_repository else columns.instances.astype(np.str_)
-        cast, values = columns.asked >= 0, columns.values[..., self.keys]
-        judged = mean(values.reshape(*cast.shape[:2], 2 * len(self.keys)), axis=2) - 0.5
         metrics = [[score.metrics.get(name) for name in dimensions] for score in parsed]
-        self.judges = columns.judges
-        # (T, J): each judge's delta, the mean over its orders; NaN where one of them did not parse.
-        self.judged = np.where((cast & np.isnan(values[..., 0])).any(2), np.nan, judged)
+        self.judges, self.dimensions, self.keys = columns.judges, dimensions, table.keys
+        self.judged = table.turn_values - 0.5  # (T, J): each judge's delta, NaN where it does not count
         self.panel = np.array([score.delta for score in parsed], dtype=np.float64)  # (T,): its delta
         self.panel_by_metric = np.array(metrics, dtype=np.float64).reshape(-1, len(dimensions)) / 100
         self.said = said  # (T, R, D), NaN where a person has not voted; repeats are left out
@@ -133,9 +130,8 @@ def calibrate(scores: Sequence[Score], votes: Iterable[PersonVote], settings: Se
     won = np.where(np.isnan(people), np.nan, preferred > 0)
     final, lost, every = points >= report.final_min, points < report.defeat_min, np.ones(len(points), dtype=bool)
     buckets = {"final": final, "refined": ~lost & ~final, "defeat": lost}
-    dimensions = settings.judge.dimensions
-    by_metric = zip(dimensions, (labeled.panel_by_metric - 0.5).T, (mean(said, axis=1) - 0.5).T, strict=True)
-    agreement = {name: krippendorff_alpha(said[:, :, i]) for i, name in enumerate(dimensions)}
+    by_metric = zip(labeled.dimensions, (labeled.panel_by_metric - 0.5).T, (mean(said, axis=1) - 0.5).T, strict=True)
+    agreement = {name: krippendorff_alpha(said[:, :, i]) for i, name in enumerate(labeled.dimensions)}
     agreement["total"] = krippendorff_alpha(winner(labeled.by_person + 0.5))
     # Within a bucket the panel hardly differs, so that agreement beyond chance says nothing.
     by_bucket = [_figure(labeled, name, panel, people, among) for name, among in buckets.items()]
@@ -217,7 +213,7 @@ def _rater(labeled: Labeled, number: int, name: str) -> RaterFigures:
     side, decided = np.array([1.0 if vote.order == "challenger_first" else -1.0 for vote in own]), preferred != 0
     again = [vote for vote in labeled.repeats if vote.rater == name]
     first = deltas[[labeled.place[vote.item] for vote in again]] + 0.5
-    second = np.array([np.array(vote.values)[labeled.keys].mean() for vote in again])
+    second = np.array([np.array(vote.on(labeled.dimensions))[labeled.keys].mean() for vote in again])
     told: dict[str, Any] = {"votes": len(own), "skipped": sum(vote.rater == name for vote in labeled.skips)}
     told |= {"repeats": int(np.isfinite(first).sum()), "self_agreement": same_winner(first, second)}
     told |= {"median_seconds": np.median([vote.seconds for vote in own]), "ties": np.mean(~decided)}

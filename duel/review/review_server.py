@@ -12,8 +12,7 @@ import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from functools import partial
 from typing import Any
 
 import orjson
@@ -37,6 +36,7 @@ COLORS |= {"challenger": "accent", "challenger-tint": "accent-tint", "king": "wo
 LONGEST_REPLY = 60_000
 MESSAGE_LIMITS = (60_000, 16_000, 8_000, 4_000, 2_000, 1_000, 500)
 FILE_BYTES = 480_000
+_own = partial(page_file, folder="review/ballot_page")
 
 
 def page(
@@ -51,7 +51,7 @@ def page(
 
     `votes` are those that are saved already: the page goes on behind them. `asked` are the dimensions.
     """
-    style = charts.page_colours(COLORS) + _own("ballot.css")
+    style = charts.page_colors(COLORS) + _own("ballot.css")
     script = "(() => {\n'use strict';\n" + "".join([*map(page_file, SHARED_SCRIPTS), *map(_own, SCRIPTS)]) + "})();\n"
     beside = {"dimensions": questions(asked), "post": post}
     content = policy(style, script) + ("; connect-src 'self'" if post else "")
@@ -114,10 +114,6 @@ def questions(dimensions: Sequence[str]) -> list[dict[str, str]]:
     return [dict(zip(("name", "ask", "high", "low"), words, strict=True)) for words in told if words[0] in dimensions]
 
 
-def _own(name: str) -> str:
-    return (resources.files("duel.review") / "ballot_page" / name).read_text(encoding="utf-8")
-
-
 # Below the ports that systems hand out to whoever asks for any (from 32,768 on Linux, 49,152 elsewhere).
 FIRST_PORT, PORTS = 20_000, 12_000
 MOST_BYTES = 256_000
@@ -150,7 +146,7 @@ def serving(
     chosen, token = FIRST_PORT + drawn % PORTS if port is None else port, token_of(secret, rater)
     with contextlib.ExitStack() as running:
         try:
-            application = _Site(take, make_page, token).application()
+            application = _application(take, make_page, token)
             taken = running.enter_context(local_server.serving(application, chosen))
         except OSError as error:
             told, hint = os.strerror(error.errno or 0), "choose another --port"
@@ -159,22 +155,8 @@ def serving(
         yield f"http://{local_server.HOST}:{taken}/{token}/"
 
 
-@dataclass
-class _Site:
-    take: Callable[[list[Any]], Taken]
-    make_page: Callable[[str], bytes]
-    token: str
-
-    def application(self) -> web.Application:
-        async def headed(_: web.Request, response: web.StreamResponse) -> None:
-            response.headers.update(HEADERS)
-
-        application = web.Application(client_max_size=MOST_BYTES)
-        application.router.add_route("*", "/{path:.*}", self.answer)
-        application.on_response_prepare.append(headed)
-        return application
-
-    async def answer(self, call: web.Request) -> web.Response:
+def _application(take: Callable[[list[Any]], Taken], make_page: Callable[[str], bytes], token: str) -> web.Application:
+    async def answer(call: web.Request) -> web.Response:
         """Answer only who asks this very host for this very path: a foreign name that leads here is refused."""
         port = call.get_extra_info("sockname")[1]
         hosts = {f"{local_server.HOST}:{port}", f"localhost:{port}"}
@@ -182,10 +164,10 @@ class _Site:
         if call.headers.get("Host") not in hosts or call.headers.get("Origin") not in origins:
             return web.Response(status=403)
         asked = f"{call.method} {call.raw_path}".encode("utf-8", "surrogateescape")
-        if hmac.compare_digest(asked, f"GET /{self.token}/".encode()):
-            body = await asyncio.to_thread(self.make_page, f"/{self.token}/votes")
+        if hmac.compare_digest(asked, f"GET /{token}/".encode()):
+            body = await asyncio.to_thread(make_page, f"/{token}/votes")
             return web.Response(body=body, content_type="text/html", charset="utf-8")
-        if not hmac.compare_digest(asked, f"POST /{self.token}/votes".encode()):
+        if not hmac.compare_digest(asked, f"POST /{token}/votes".encode()):
             return web.Response(status=404)
         # Another site's page may not send JSON without asking first, and is not answered when it asks.
         if call.content_type != "application/json":
@@ -194,14 +176,22 @@ class _Site:
         with contextlib.suppress(ValueError, TimeoutError, web.RequestPayloadError):
             async with asyncio.timeout(SILENT_SECONDS):
                 rows = orjson.loads(await call.read())
-        return await asyncio.to_thread(self.taken, rows) if isinstance(rows, list) else web.Response(status=400)
+        return await asyncio.to_thread(taken, rows) if isinstance(rows, list) else web.Response(status=400)
 
-    def taken(self, rows: list[Any]) -> web.Response:
+    def taken(rows: list[Any]) -> web.Response:
         try:
-            taken = self.take(rows)
+            done = take(rows)
         except DuelError as error:
             logging.getLogger("duel").error("%s", error)
             return web.Response(status=507)
         names = [f"{row.get('id')} {row.get('at')}" if isinstance(row, dict) else "" for row in rows]
-        told = {"saved": taken.acknowledged, "refused": [name for name in names if name not in taken.acknowledged]}
+        told = {"saved": done.acknowledged, "refused": [name for name in names if name not in done.acknowledged]}
         return web.Response(body=orjson.dumps(told), content_type="application/json")
+
+    async def headed(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers.update(HEADERS)
+
+    application = web.Application(client_max_size=MOST_BYTES)
+    application.router.add_route("*", "/{path:.*}", answer)
+    application.on_response_prepare.append(headed)
+    return application

@@ -72,7 +72,7 @@ class Ground(NamedTuple):
 LastWords: TypeAlias = tuple[str, list[str]]  # the answer, and what must have been observed for it
 Move: TypeAlias = tuple[str, list[Any]]  # first a request and the names in it, then a thought and its calls
 Steps: TypeAlias = Generator[Move, list[Seen], LastWords]
-Plan: TypeAlias = Callable[[Ground, random.Random], Steps]
+TaskPlan: TypeAlias = Callable[[Ground, random.Random], Steps]
 
 
 # The first argument of each tool.
@@ -211,7 +211,7 @@ def _hunks(diff: str) -> Sequence[tuple[str, str]]:
 
 
 @cache
-def plans() -> dict[str, tuple[int, Plan]]:
+def plans() -> dict[str, tuple[int, TaskPlan]]:
     return {
         **{kind: (text["share"], partial(_told, text)) for kind, text in table("plans").items() if kind != "draw"},
         "multi-file read": (7, several_files),

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from duel import calls, candidates, standing
 from duel.bookkeeping import Result, Stage
 from duel.calls.ledger import spent
+from duel.calls.route import ModelRole
 from duel.candidates import FormKept, Question, Refused
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError
@@ -25,22 +26,8 @@ from duel.settings import Settings
 from duel.synchronous import synchronous
 from duel.workspace import SHARDS_FOLDER, Workspace
 
-Asked = Literal["writer", "judge", "guide"]
 Found = TypeVar("Found")
 Questions = dict[str, Question]
-
-
-async def unasked(_: calls.Ask) -> bool:
-    raise NotImplementedError("this turn is counted by a plan, and never asked")
-
-
-@dataclass(frozen=True)
-class OpenTurn:
-    """What is to be asked for one item, a job of `duel.calls`. Both functions are called when it is taken up."""
-
-    item: str
-    requests: Callable[[], Sequence[calls.Request]]
-    work: Callable[[calls.Ask], Coroutine[Any, Any, bool | None]] = unasked
 
 
 @dataclass
@@ -50,13 +37,13 @@ class AskingStage(Stage):
     NAME: ClassVar[str]  # in the ledger, and in report/dropped.jsonl
     COMMAND: ClassVar[str]
     LOCK: ClassVar[str] = "answer"
-    ROLE: ClassVar[Asked] = "writer"
+    ROLE: ClassVar[ModelRole] = "writer"
     planned: bool = False  # nothing is asked, and nothing written
     total: int | None = None  # turns, finished ones included, where there are not as many as answers
     found: Any = None  # what the stage found out, for its `Result`
     one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def open_turns(self) -> Iterator[OpenTurn]:
+    def open_turns(self) -> Iterator[calls.OpenTurn]:
         raise NotImplementedError
 
     async def driven(self, jobs: Iterable[calls.Job]) -> calls.Summary:
@@ -137,7 +124,7 @@ async def drive(
     jobs: Iterable[calls.Job],
     stage: Stage,
     *,
-    role: Asked = "writer",
+    role: ModelRole = "writer",
     name: str = "",
     total: int | None = None,
     outdated: Path | None = None,
@@ -167,7 +154,7 @@ async def drive(
         if stage.settings.batch.provider != "off" and role != "guide":  # an agent waits for each of its steps
             by_batch = prefill.Prefill(stage.workspace, stage.settings, route, role, name)
             return await by_batch.drive(jobs, **options)
-        return await calls.drive_async(jobs, asker=prefill.unless_out, **options)
+        return await calls.drive(jobs, asker=prefill.unless_out, **options)
 
 
 @dataclass
@@ -202,7 +189,7 @@ class WritingStage(AskingStage):
 
     def opened(
         self, path: Path, fresh: Answer, before: Answer, questions: Sequence[Question], commit: Commit | None = None
-    ) -> Iterator[OpenTurn]:
+    ) -> Iterator[calls.OpenTurn]:
         """A turn with those of today's `questions` that have no candidate in `before`; nothing for a finished one.
 
         A chosen text from elsewhere is taken as it is. A refined one stays as long as what it was made of.
@@ -220,7 +207,7 @@ class WritingStage(AskingStage):
             return
         self.stale += text and not self.again and not keep
         written = partial(self.written, path, before if keep else fresh, commit, keep, asked)
-        yield OpenTurn(path.stem, lambda: [question.request for question in asked.values()], written)
+        yield calls.OpenTurn(path.stem, lambda: [question.request for question in asked.values()], written)
 
     async def written(
         self, path: Path, answer: Answer, commit: Commit | None, keep: list[str], asked: Questions, ask: calls.Ask

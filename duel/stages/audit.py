@@ -25,7 +25,7 @@ from duel.errors import EXIT_FINISHED, EXIT_OPEN, WorkspaceError
 from duel.file_sums import Snapshot
 from duel.records import Answer, Audit, Commit, Side
 from duel.settings import Settings
-from duel.stages.asking import AskingStage, OpenTurn, faces
+from duel.stages.asking import AskingStage, faces
 from duel.workspace import Workspace
 
 REMINDER = "Answer with the JSON object alone."
@@ -86,7 +86,7 @@ class Suspects(AskingStage):
 
     NAME, COMMAND, LOCK = auditor.STAGE, "duel audit", auditor.STAGE
 
-    def open_turns(self) -> Iterator[OpenTurn]:
+    def open_turns(self) -> Iterator[calls.OpenTurn]:
         """The suspicious fifth of what nothing else keeps out, but for turns that this model was asked about."""
         settings, paths, ranked = self.settings, dict[str, Path](), list[tuple[str, float, bool]]()
         if not settings.audit.auditor:
@@ -110,7 +110,7 @@ class Suspects(AskingStage):
             elif commit is not None:
                 asked = auditor.question(settings, stem, answer, commit, fence.nonce(self.secret, f"auditor {stem}"))
                 work = partial(self.examined, paths[stem], answer, commit, asked)
-                yield OpenTurn(stem, partial(list, [asked]), work)
+                yield calls.OpenTurn(stem, partial(list, [asked]), work)
 
     async def examined(self, path: Path, answer: Answer, commit: Commit, asked: calls.Request, ask: calls.Ask) -> None:
         """Ask until the reply is a list of claims; those without a true quote go into the turn's audit."""

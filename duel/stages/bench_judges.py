@@ -28,7 +28,7 @@ from duel.execution import backends
 from duel.execution.executor import closing
 from duel.execution.replay import Task, as_done, observe
 from duel.judging import known_truth, rubric
-from duel.judging.known_truth import ALL, KnownPair, Said
+from duel.judging.known_truth import ALL, KnownPair, Says
 from duel.judging.panel import OpenPair, Panel
 from duel.records import DIMENSIONS, Answer
 from duel.settings import Settings
@@ -159,7 +159,7 @@ def questions(stage: Stage, pairs: Sequence[KnownPair]) -> list[KnownQuestion]:
     return made
 
 
-def figures(pairs: Sequence[KnownPair], said: Said, costs: dict[tuple[str, str], float]) -> dict[str, Any]:
+def figures(pairs: Sequence[KnownPair], said: Says, costs: dict[tuple[str, str], float]) -> dict[str, Any]:
     judges = known_truth.judge_table(pairs, said, costs)
     return {"judges": judges, "panels": known_truth.panel_figures(pairs, said)}
 

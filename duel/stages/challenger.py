@@ -17,7 +17,7 @@ from duel.audit.leaks import find_leaks, sentence
 from duel.audit.rarity import Rarity, background
 from duel.errors import UserError
 from duel.records import Answer, Audit, Candidate, Commit, fingerprint
-from duel.stages.asking import OpenTurn, WritingStage, faces
+from duel.stages.asking import WritingStage, faces
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Challengers(WritingStage):
     NAME, SIDE, COMMAND, BEFORE = "challenger", "challenger", "ch.py", ("king",)
     rarity: Rarity = field(default_factory=Rarity)
 
-    def open_turns(self) -> Iterator[OpenTurn]:
+    def open_turns(self) -> Iterator[calls.OpenTurn]:
         workspace = self.workspace
         if not workspace.answer_folders():
             raise UserError("there are no answers", where=workspace.root / "answer_0", hint="run king.py first")

@@ -22,7 +22,7 @@ from duel.judging.contests import Contest, is_second
 from duel.judging.panel import OpenPair, Panel
 from duel.records import Answer, Audit, Candidate, Observed, Score, Selection, Side
 from duel.settings import Settings
-from duel.stages.asking import AskingStage, OpenTurn, faces
+from duel.stages.asking import AskingStage, faces
 
 NAME = "choose"
 CHOICE = Contest("choice", lambda *_: None, stage=NAME)
@@ -84,9 +84,8 @@ def _audited(race: Running) -> None:
     checked = {}
     for one in race.left:
         text = race.answer.text_of(one)
-        known = one.audit if one.audit and one.audit.about(text) else Audit()
         found = {"attempts": untrusted.attempts(text), "protocol": protocol.check(text, race.answer.messages)}
-        checked[one.id] = known.model_copy(update=found)
+        checked[one.id] = (race.answer.audit_of(one) or Audit()).model_copy(update=found)
     obstacles = {name: placement.obstacle(audit, race.settings) for name, audit in checked.items()}
     faults = {name: obstacle.slug for name, obstacle in obstacles.items() if obstacle}
     if len(faults) == len(checked):
@@ -177,7 +176,7 @@ class Choosing(AskingStage):
         self.judges, self.settings = self.settings.judge.models, judged_by_choosers(self.settings)
         self.panel = Panel(self, CHOICE)
 
-    def open_turns(self) -> Iterator[OpenTurn]:
+    def open_turns(self) -> Iterator[calls.OpenTurn]:
         """Every turn with a choice that does not stand; what cannot be read is for the next stage to name."""
         for path, answer in self.workspace.answers([]):
             several = [side for side in sides(self.settings) if pool(answer, side)]
@@ -187,7 +186,7 @@ class Choosing(AskingStage):
             self.finished += bool(several) and not still_open
             if still_open:
                 given = path, answer, still_open
-                yield OpenTurn(path.stem, partial(self.requests, *given), partial(self.choose, *given))
+                yield calls.OpenTurn(path.stem, partial(self.requests, *given), partial(self.choose, *given))
 
     def rests_on(self, answer: Answer, side: Side) -> str:
         """The fingerprint of what a choice follows from: texts, what was executed, the steps and the judges."""

@@ -14,7 +14,6 @@ from duel.records import Answer, Commit, Message, Side
 from duel.refining.rewrites import panel_settings
 from duel.settings import Settings
 from duel.stages import choose
-from duel.stages.asking import OpenTurn
 from duel.workspace import Workspace
 
 # What is assumed of a turn that is not drawn yet, in bytes. The dataset's 12.29 million rollouts hold about 112 billion
@@ -72,12 +71,12 @@ def plans(
     jobs = {
         "king": written("king", turns, settings),
         "challenger": written("challenger", turns, settings),
-        "judge": (OpenTurn(turn.item, partial(turn.votes, settings)) for turn in turns),
+        "judge": (calls.OpenTurn(turn.item, partial(turn.votes, settings)) for turn in turns),
     }
     if settings.choosers:  # a duel less than there are candidates, on each side
         duels = sum(len(settings.writers(side)) - 1 for side in choose.sides(settings))
         choosing = choose.judged_by_choosers(settings)
-        jobs[choose.NAME] = (OpenTurn(turn.item, partial(list, turn.votes(choosing) * duels)) for turn in turns)
+        jobs[choose.NAME] = (calls.OpenTurn(turn.item, partial(list, turn.votes(choosing) * duels)) for turn in turns)
     if settings.audit.auditor:
         jobs[auditor.STAGE] = audits(turns, settings)
     if settings.refine.held_out:
@@ -92,30 +91,30 @@ def cost_of(plans: list[calls.Plan]) -> str:
     return f"at most ${sum(known):,.2f}{unknown}"
 
 
-def written(side: Side, turns: Sequence[PlannedTurn], settings: Settings) -> Iterator[OpenTurn]:
+def written(side: Side, turns: Sequence[PlannedTurn], settings: Settings) -> Iterator[calls.OpenTurn]:
     """Without a pull request ch.py drops the turn, or asks a second blind writer in mode 1."""
     numbered = candidates.Numbered(settings)
     for item, answer, commit in turns:
         if side == "king" or commit is not None or settings.duel.mode == 1:
             mark = fence.nonce(b"", item)  # a plan writes nothing, and an unmade secret would have to be written
             questions = numbered.of(side, item, answer.messages, commit if side == "challenger" else None, mark)
-            yield OpenTurn(item, partial(list, [question.request for question in questions]))
+            yield calls.OpenTurn(item, partial(list, [question.request for question in questions]))
 
 
-def audits(turns: Sequence[PlannedTurn], settings: Settings) -> Iterator[OpenTurn]:
+def audits(turns: Sequence[PlannedTurn], settings: Settings) -> Iterator[calls.OpenTurn]:
     """What the auditor is asked if nothing keeps a turn out."""
     known = [(item, answer, commit) for item, answer, commit in turns if commit is not None]
     for item, answer, commit in known[:: round(1 / auditor.SHARE)]:
         asked = auditor.question(settings, item, answer, commit, fence.nonce(b"", item))
-        yield OpenTurn(item, partial(list, [asked]))
+        yield calls.OpenTurn(item, partial(list, [asked]))
 
 
-def rewritten(turns: Sequence[PlannedTurn], settings: Settings) -> Iterator[OpenTurn]:
+def rewritten(turns: Sequence[PlannedTurn], settings: Settings) -> Iterator[calls.OpenTurn]:
     """What `duel refine` will ask in all its rounds, and the judges of what it writes."""
     answers = {turn.item: turn.answer for turn in turns}
     for place, asked in enumerate(written("challenger", turns[::REFINED_EVERY], settings)):
         once = rewrite_requests(asked.requests()[0], answers[asked.item], REPLY, settings, place)
-        yield OpenTurn(asked.item, partial(list, once * settings.refine.rounds))
+        yield calls.OpenTurn(asked.item, partial(list, once * settings.refine.rounds))
 
 
 def rewrite_requests(rewrite: Request, answer: Answer, own: str, settings: Settings, place: int) -> list[Request]:

@@ -73,7 +73,7 @@ class Guiding(asking.AskingStage):
         async with closing(self.verifier or self.executor):
             return await super().driven(jobs)
 
-    def open_turns(self) -> Iterator[asking.OpenTurn]:
+    def open_turns(self) -> Iterator[calls.OpenTurn]:
         """Every drawn task that is not at its end; another agent or series begins the next round."""
         workspace, settings = self.workspace, self.settings
         issues = [commit.instance_id for _, commit in workspace.commits(self.damage) if commit.issue.strip()]
@@ -116,7 +116,7 @@ class Guiding(asking.AskingStage):
                 path.replace(path.with_name(f"{path.name}.damaged"))
             mark = fence.nonce(self.secret, f"guide {name}")
             requests, work = partial(self.requests, record, mark), partial(self.guided, commit, record, mark)
-            yield asking.OpenTurn(name, requests, work)
+            yield calls.OpenTurn(name, requests, work)
 
     def finish(self, summary: calls.Summary, found: Any = None) -> Result:
         """Write the round's rows and say its figures: of held-out tasks and of the others."""

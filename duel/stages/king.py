@@ -9,9 +9,10 @@ writes  answer_<k>/<prompt file>_<order>.json with an empty challenger
 from collections.abc import Iterator
 
 from duel import candidates
+from duel.calls import OpenTurn
 from duel.errors import UserError
 from duel.records import Answer
-from duel.stages.asking import OpenTurn, WritingStage, faces
+from duel.stages.asking import WritingStage, faces
 
 
 class Kings(WritingStage):

@@ -103,7 +103,7 @@ def opened(
         provider = chosen.batch.provider if chosen.batch.provider != "off" else "openai"
     provider = "off" if offline else "file" if out or absorb else provider or chosen.batch.provider
     if provider not in ("off", "file"):
-        _ = PROVIDERS[provider]  # a misspelt one is told before anything is done
+        _ = PROVIDERS[provider]  # a misspelled one is told before anything is done
     return workspace, chosen.with_keys(
         batch={"provider": provider, "out": out, "absorb": absorb},
         endpoint={"share": asked.get("share") or chosen.endpoint.share},

@@ -32,7 +32,7 @@ from duel.refining import rewrites
 from duel.refining.coach_reasons import for_writer
 from duel.settings import Settings
 from duel.stages import execute
-from duel.stages.asking import AskingStage, OpenTurn, faces
+from duel.stages.asking import AskingStage, faces
 from duel.stages.estimate import rewrite_requests
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
@@ -64,7 +64,7 @@ class Rewriting(AskingStage):
         placed = placement.place(score.score, answer.audit("challenger"), self.settings, score.confirmed)
         return score if placed.bucket in ("refined", "defeat") else None
 
-    def open_turns(self) -> Iterator[OpenTurn]:
+    def open_turns(self) -> Iterator[calls.OpenTurn]:
         """Every borderline turn whose next rewrite is not there yet, in the order of the answer files."""
         coaches, _ = rewrites.roles(self.settings)
         if not self.workspace.score_paths():
@@ -98,7 +98,7 @@ class Rewriting(AskingStage):
                 continue
             self.stale += before is not None and not self.again
             requests = partial(rewrite_requests, question.request, answer, own, self.settings, place)
-            yield OpenTurn(path.stem, requests, partial(self.rewrite, path, answer, candidate, refine, question))
+            yield calls.OpenTurn(path.stem, requests, partial(self.rewrite, path, answer, candidate, refine, question))
             place += 1
 
     def next_round(self, trials: list[rewrites.Trial]) -> int | None:

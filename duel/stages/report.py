@@ -39,10 +39,9 @@ def run(workspace: Workspace, settings: Settings) -> Result:
             known = _write(workspace, settings)
             if known["whole"]:
                 standing.keep(workspace, "report", _rests_on(workspace, settings), files, known)
-    for line in known["told"]:
+    pages = [f"the report: {workspace.report / 'report.md'}", f"the page:   {workspace.report / 'index.html'}"]
+    for line in known["told"] + pages:  # the pages as they lie today
         say(line)
-    say(f"the report: {workspace.report / 'report.md'}")  # wherever the workspace lies today
-    say(f"the page:   {workspace.report / 'index.html'}")
     return Result("report", EXIT_FINISHED if known["whole"] else EXIT_OPEN, known["summary"])
 
 
@@ -91,8 +90,7 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
     for name, drawing in drawings.items():
         workspace.save(workspace.report / f"{name}.svg", drawing.file().encode())
     page.write(duel, summary, tables, drawings)
-    text = markdown.write(duel, summary, tables, drawings, listed)
-    workspace.save(workspace.report / "report.md", text.encode())
+    workspace.save(workspace.report / "report.md", markdown.write(duel, summary, tables, drawings, listed).encode())
     if removed:
         say(f"{removed:,} turns have left their bucket")
     told = _told(summary, missing, damage)
@@ -102,12 +100,10 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
 
 def _told(summary: dict[str, Any], missing: list[dict[str, Any]], damage: list[ItemError]) -> list[str]:
     """What the run says at its end: the decision, where the turns went, and what was left out."""
-    stand_in = "OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing"
-    told = [stand_in] if summary["offline"] else []
+    told = ["OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing"] * summary["offline"]
     told.append(f"{printable(summary['verdict']['decision'])}: {summary['turns']['judged']:,} judged turns")
     told.append(", ".join(f"{row['turns']:,} {row['bucket']}" for row in summary["buckets"]))
-    left_out = Counter(turn["reason"] for turn in missing)
-    told += [f"{items:,} left out: {reason}" for reason, items in sorted(left_out.items())]
+    told += [f"{items:,} left out: {why}" for why, items in sorted(Counter(one["reason"] for one in missing).items())]
     return told + [f"damaged and left out: {error}" for error in damage]
 
 

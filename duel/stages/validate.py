@@ -19,10 +19,11 @@ import numpy as np
 
 from duel import calls, placement
 from duel.bookkeeping import Result, Stage
+from duel.calls.route import ModelRole
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted
 from duel.file_sums import Snapshot
-from duel.judging import contests, gate, looks, rubric, survey
+from duel.judging import contests, gate, kept_case, looks, rubric, survey
 from duel.judging.panel import Panel
 from duel.records import Answer, Verdict
 from duel.refining.rewrites import JUDGED_AS, RefiningPanels, looks_of_rounds
@@ -33,7 +34,7 @@ from duel.stages import asking, choose, estimate
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
-Wanted = tuple[Iterable[calls.Job], str, Panel]  # the jobs of a contest, their name in the ledger, and who judges
+ContestJobs = tuple[Iterable[calls.Job], str, Panel]  # the jobs of a contest, their name in the ledger, and who judges
 
 
 async def run_async(
@@ -64,7 +65,7 @@ async def run_async(
         with workspace.lock("score", "validate.py"):
             files = Snapshot.take(workspace, "answer", "score")
             summary = calls.Summary("validate" if regate else "judge")
-            case = survey.load_case(panel, files) if regate or not (again or further) else None
+            case = kept_case.load(panel, files) if regate or not (again or further) else None
             if regate and case is None:
                 waiting = sum(1 for _ in panel.open_turns(turns.judgeable()))
                 stage.stale, stage.redone = 0, []  # nothing is asked: what cannot be read is left out
@@ -72,7 +73,7 @@ async def run_async(
                 if waiting:
                     say(f"{waiting:,} turns wait for votes; `validate.py` without --regate asks for them")
                 else:
-                    survey.keep_case(panel, case, files, stage.finished)
+                    kept_case.keep(panel, case, files, stage.finished)
             elif case is None:
                 if settings.most_candidates > 1:
                     chosen = await choose.run_async(workspace, settings, again=again, offline=offline)
@@ -85,7 +86,7 @@ async def run_async(
                     return stage.finish(summary)
                 case = survey.case_of(panel, turns)
                 if summary.exit_code == EXIT_FINISHED and failure is None and not further:
-                    survey.keep_case(panel, case, files, stage.finished + summary.done)
+                    kept_case.keep(panel, case, files, stage.finished + summary.done)
             before_verdict()
             verdict = decide(panel, case)
             result = stage.finish(summary, verdict)
@@ -103,7 +104,7 @@ async def run_async(
 run = synchronous(run_async)
 
 
-async def judged(panel: Panel, each: Iterable[Wanted]) -> tuple[calls.Summary, EndpointError | None]:
+async def judged(panel: Panel, each: Iterable[ContestJobs]) -> tuple[calls.Summary, EndpointError | None]:
     """Judge each contest, the duel first, until one ends early; the error is of a judge that the others make good."""
     summary, failure = calls.Summary("judge"), None
     for number, (jobs, name, by) in enumerate(each):
@@ -112,7 +113,7 @@ async def judged(panel: Panel, each: Iterable[Wanted]) -> tuple[calls.Summary, E
         if summary.done:
             summary.say()
         before, outdated = summary, panel.workspace.duel  # the verdict that lies there is about other votes
-        role: asking.Asked = "writer" if name == "noise" else "judge"
+        role: ModelRole = "writer" if name == "noise" else "judge"
         try:
             summary = await asking.drive(jobs, by.stage, role=role, name=name, outdated=outdated)
         except EndpointError as error:
@@ -125,11 +126,11 @@ async def judged(panel: Panel, each: Iterable[Wanted]) -> tuple[calls.Summary, E
     return summary, failure
 
 
-def wanted(panel: Panel, turns: survey.Survey, noise: int, canary: int, confirm: bool) -> Generator[Wanted]:
+def wanted(panel: Panel, turns: survey.Survey, noise: int, canary: int, confirm: bool) -> Generator[ContestJobs]:
     """The duel, and whatever further contests are wanted."""
     stage, workspace, settings = panel.stage, panel.workspace, panel.settings
 
-    def of(which: contests.Contest, answers: Iterable[tuple[Path, Answer]]) -> Wanted:
+    def of(which: contests.Contest, answers: Iterable[tuple[Path, Answer]]) -> ContestJobs:
         apart = survey.of_contest(panel, which)
         return apart.open_turns(answers), "judge", apart
 
@@ -142,7 +143,7 @@ def wanted(panel: Panel, turns: survey.Survey, noise: int, canary: int, confirm:
     yield panel.open_turns(turns.judgeable()), "judge", panel
     if noise:
         with workspace.lock("answer", "validate.py"):
-            yield contests.SecondAnswer.missing(survey.drawn(stage, noise), stage), "noise", panel
+            yield contests.second_answers(survey.drawn(stage, noise), stage), "noise", panel
         yield of(contests.NOISE, survey.drawn(stage, noise))
     if canary:
         yield of(contests.CANARY, survey.drawn(stage, canary))
@@ -193,10 +194,10 @@ def plan(
             yield from choose.Choosing(choose.NAME, workspace, settings, again=again).open_turns()
         yield from Panel(stage).open_turns(turns.judgeable())
         drawn = survey.drawn(stage, noise_floor) if noise_floor else []
-        yield from contests.SecondAnswer.missing(drawn, stage)
+        yield from contests.second_answers(drawn, stage)
         for path, answer in drawn:
             pair = rubric.JudgedPair(path.stem, answer.messages, answer.king, answer.king + ".")
-            yield asking.OpenTurn(path.stem, partial(estimate.votes, pair, settings))
+            yield calls.OpenTurn(path.stem, partial(estimate.votes, pair, settings))
         # The rewrites are known once all turns have come by.
         yield from RefiningPanels(Stage("refine", workspace, settings, again)).jobs(turns.rewritten)
 

@@ -56,7 +56,7 @@ def run(
     if not offline and (check_models or not workspace.prompt_files()):
         check(workspace, settings, ask_models=check_models)
     if settings.execute.backend != "off":
-        _ = BACKENDS[settings.execute.backend]  # a misspelt one is told before anything is done
+        _ = BACKENDS[settings.execute.backend]  # a misspelled one is told before anything is done
 
     votes = partial(review.run, workspace, settings, offline=True)
     further: dict[str, Any] = {"noise_floor": FURTHER, "canary": FURTHER, "confirm": True, "before_verdict": votes}

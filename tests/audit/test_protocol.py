@@ -98,7 +98,7 @@ def test_a_command_whose_output_is_already_there_is_a_repetition() -> None:
     assert problems("ls", [*HISTORY, refused, Message(role="user", content="one block please")]) == []
 
 
-def test_a_submission_is_recognised_by_the_first_line_that_is_printed() -> None:
+def test_a_submission_is_recognized_by_the_first_line_that_is_printed() -> None:
     for command in ("echo COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT && git add -A && git diff --cached",):
         found = check(f"Done.\n```bash\n{command}\n```", HISTORY)
         assert found.submits

@@ -11,6 +11,8 @@ from duel import settings as settings_module
 from duel.calls import Ask, Provider, Reply, Request, Route, Summary, drive
 from duel.sections import EndpointSection
 from duel.settings import Settings
+from duel.stages.asking import limited
+from duel.synchronous import synchronous
 from duel.workspace import Workspace
 
 MODEL = "some/writer"
@@ -62,11 +64,12 @@ class House:
         return a_route(Provider(base_url, "cpk_very_secret"), **{**FAST, **changes})
 
     def drive(self, jobs: Iterable[Any], base_url: str, **options: Any) -> Summary:
-        own = {key: options.pop(key) for key in ("again", "budget", "total") if key in options}
-        return drive(
+        own = {key: options.pop(key) for key in ("again", "total") if key in options}
+        settings = limited(self.workspace, options.pop("settings", self.settings), options.pop("budget", None))
+        return synchronous(drive)(
             jobs,
             workspace=self.workspace,
-            settings=options.pop("settings", self.settings),
+            settings=settings,
             route=self.route(base_url, **options),
             stage="king",
             **own,

@@ -15,6 +15,7 @@ from duel.calls import Summary
 from duel.calls.failures import fitting_tokens
 from duel.calls.ledger import Ledger
 from duel.errors import EndpointError
+from duel.synchronous import synchronous
 from tests.calls.faulty import TURN, Asked, Faulty, Said, chunk, completion, good, refusal, stream
 from tests.calls.jobs import House, Question
 from tests.calls.jobs import house as make_house
@@ -283,7 +284,8 @@ def test_local_models_need_no_key_and_one_price_does_for_all(tmp_path: Path, mon
         monkeypatch.setenv("CHUTES_BASE_URL", f"{server.base_url}?api-version=2026-01-01")
         route = route_for(made.settings, made.workspace, "writer")
         jobs = made.questions(2, more={"parameters": parameters})
-        summary: Summary = drive(jobs, workspace=made.workspace, settings=made.settings, route=route, stage="king")
+        given: dict[str, Any] = {"workspace": made.workspace, "settings": made.settings, "route": route}
+        summary: Summary = synchronous(drive)(jobs, stage="king", **given)
         asked = server.asked[0]
     assert summary.done == 2 and "authorization" not in asked.headers
     assert asked.path == "/v1/chat/completions?api-version=2026-01-01"

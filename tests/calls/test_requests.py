@@ -86,3 +86,10 @@ def test_a_reply_is_kept_under_the_model_that_answered_or_was_asked_and_a_full_w
     kept = Reply("a", finish_reason="model_length", model="").kept("asked", key="k", tries=3)
     assert kept == Reply("a", finish_reason="length", model="asked", key="k", tries=3)
     assert Reply("a", model="answered").kept("asked") == Reply("a", model="answered")
+
+
+def test_the_size_of_a_question_is_that_of_its_words_and_parameters() -> None:
+    asked = '["m",[{"role":"user","content":"hello"}],10,1.0,null,null,{}]'
+    assert PLAIN.size == len(asked)
+    assert replace(PLAIN, model="other").size == len(asked) + 4
+    assert PLAIN.again(1).size == PLAIN.size < PLAIN.again(1, "Mind the form.").size

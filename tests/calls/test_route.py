@@ -144,7 +144,10 @@ def test_the_figures_are_printed_by_stage_and_model(house: House) -> None:
     assert row["latency_p50"] <= row["latency_p90"] <= row["latency_p99"]
 
 
-def test_nothing_heavy_is_imported_for_a_help_text() -> None:
-    code = "import duel.calls, sys; print([m for m in ('aiohttp', 'pydantic', 'sqlite3', 'rich') if m in sys.modules])"
+def test_nothing_heavy_is_imported_for_a_help_text_and_no_client_where_nobody_is_asked() -> None:
+    code = (
+        "import duel.calls, sys; print([m for m in ('aiohttp', 'pydantic', 'sqlite3', 'rich') if m in sys.modules])\n"
+        "from duel.stages import audit, report, validate; print('aiohttp' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split() == ["[]", "False"]

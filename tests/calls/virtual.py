@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import random
-import selectors
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,23 +17,58 @@ from duel.calls.lane import Departure, Lane, ModelGone
 from duel.calls.level import START, Level
 
 
-class _Jumping(selectors.SelectSelector):
-    """Does not wait: it moves the clock. Nothing here has a file to look at."""
+class _Call:
+    """A callback that waits. asyncio's own handles cost more than what most of them call here."""
 
-    now = 0.0
+    __slots__ = ("arguments", "context", "is_off", "what")
 
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        self.now += max(timeout or 0.0, 0.0)
-        return []
+    def __init__(self, what: Callable[..., object], arguments: tuple[Any, ...], context: Context | None) -> None:
+        self.what, self.arguments, self.context, self.is_off = what, arguments, context or copy_context(), False
+
+    def cancel(self) -> None:
+        self.is_off = True
+
+    def cancelled(self) -> bool:
+        return self.is_off
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
+    """Does not wait: it moves the clock to the next timer. Nothing here has a file to look at."""
+
     def __init__(self) -> None:
-        self._clock = _Jumping()
-        super().__init__(self._clock)
+        super().__init__()
+        self._now, self._number = 0.0, itertools.count()
+        self._soon: deque[_Call] = deque()
+        self._later: list[tuple[float, int, _Call]] = []
 
     def time(self) -> float:
-        return self._clock.now
+        return self._now
+
+    def call_soon(self, callback: Any, *arguments: Any, context: Context | None = None) -> Any:
+        call = _Call(callback, arguments, context)
+        self._soon.append(call)
+        return call
+
+    def call_at(self, when: float, callback: Any, *arguments: Any, context: Context | None = None) -> Any:
+        call = _Call(callback, arguments, context)
+        heapq.heappush(self._later, (when, next(self._number), call))
+        return call
+
+    def call_later(self, delay: float, callback: Any, *arguments: Any, context: Context | None = None) -> Any:
+        return self.call_at(self._now + delay, callback, *arguments, context=context)
+
+    def _run_once(self) -> None:
+        soon, later = self._soon, self._later
+        while later and (later[0][2].is_off or not soon or later[0][0] <= self._now):
+            when, _, call = heapq.heappop(later)
+            if not call.is_off:
+                self._now = max(self._now, when)
+                soon.append(call)
+        assert soon, "all wait, and nothing is to come"
+        for _ in range(len(soon)):
+            call = soon.popleft()
+            if not call.is_off:
+                call.context.run(call.what, *call.arguments)
 
 
 class Crowd:

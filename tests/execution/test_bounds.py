@@ -44,46 +44,50 @@ def out_of_time(outcome: Outcome) -> bool:
     return outcome.ended_by == "time" and outcome.exit == 124
 
 
-@pytest.mark.parametrize(
-    ("command", "expected"),
-    {
-        "endless output": ("yes", lambda o: o.ended_by == "output" and o.exit == 137 and len(o.stdout.text) <= 131_072),
-        "endless errors": ("yes >&2", lambda o: o.ended_by == "output" and o.stderr.total > 131_072),
-        "too long": ("sleep 60", out_of_time),
-        "too long behind closed streams": ("exec >&- 2>&-; sleep 60", out_of_time),
-        "busy for ever": ("while :; do :; done", out_of_time),
-        "a fork bomb": (f"{FORK_BOMB}\nsleep 1", lambda o: "Resource temporarily unavailable" in o.stderr.text),
-        "2 GB into the checkout": ("dd if=/dev/zero of=big bs=1M count=2000", lambda o: o.exit != 0 and o.seconds < 3),
-        "many files into the checkout": (
-            "for n in 1 2 3 4; do head -c 20000000 /dev/zero > f$n; done",
-            lambda o: "No space left" in o.stderr.text,
-        ),
-        "2 GB into /tmp": ("head -c 2000000000 /dev/zero > /tmp/big", lambda o: o.exit != 0 and o.seconds < 3),
-        "many files into /tmp": (
-            "for n in 1 2 3; do head -c 40000000 /dev/zero > /tmp/$n; done",
-            lambda o: "No space left" in o.stderr.text,
-        ),
-        "2 GB into /dev/shm": (
-            "for n in 1 2 3; do head -c 40000000 /dev/zero > /dev/shm/$n; done",
-            lambda o: "No space left" in o.stderr.text,
-        ),
-        "2 GB into /dev": ("head -c 2000000000 /dev/zero > /dev/big", lambda o: "Read-only" in o.stderr.text),
-        "memory of one process": ("tail -c 2000000000 /dev/zero", lambda o: o.exit != 0 and o.seconds < 3),
-        "memory of many processes": (
-            "for n in 1 2 3 4 5 6 7 8; do (x=$(head -c 30000000 /dev/zero | tr '\\0' x); sleep 9) & done; wait",
-            lambda o: o.ended_by == "memory",
-        ),
-    }.values(),
-    ids=lambda value: None if callable(value) else str(value)[:24],
-)
-def test_a_command_is_bounded_and_named(
-    mirrors: Path, small: Start, user: As, command: str, expected: Callable[[Outcome], bool]
-) -> None:
-    limits = SOON if expected is out_of_time else LIMITS
-    bad, next_one = user(lambda: run(mirrors, small, command, "cat src/b.py", limits=limits))
-    assert expected(bad), bad
-    assert bad.seconds < 6
-    assert next_one.stdout.text == "x = 1\n"
+BAD: dict[str, tuple[str, Callable[[Outcome], bool]]] = {
+    "endless output": ("yes", lambda o: o.ended_by == "output" and o.exit == 137 and len(o.stdout.text) <= 131_072),
+    "endless errors": ("yes >&2", lambda o: o.ended_by == "output" and o.stderr.total > 131_072),
+    "too long": ("sleep 60", out_of_time),
+    "too long behind closed streams": ("exec >&- 2>&-; sleep 60", out_of_time),
+    "busy for ever": ("while :; do :; done", out_of_time),
+    "a fork bomb": (f"{FORK_BOMB}\nsleep 1", lambda o: "Resource temporarily unavailable" in o.stderr.text),
+    "2 GB into the checkout": ("dd if=/dev/zero of=big bs=1M count=2000", lambda o: o.exit != 0 and o.seconds < 3),
+    "many files into the checkout": (
+        "for n in 1 2 3 4; do head -c 20000000 /dev/zero > f$n; done",
+        lambda o: "No space left" in o.stderr.text,
+    ),
+    "2 GB into /tmp": ("head -c 2000000000 /dev/zero > /tmp/big", lambda o: o.exit != 0 and o.seconds < 3),
+    "many files into /tmp": (
+        "for n in 1 2 3; do head -c 40000000 /dev/zero > /tmp/$n; done",
+        lambda o: "No space left" in o.stderr.text,
+    ),
+    "2 GB into /dev/shm": (
+        "for n in 1 2 3; do head -c 40000000 /dev/zero > /dev/shm/$n; done",
+        lambda o: "No space left" in o.stderr.text,
+    ),
+    "2 GB into /dev": ("head -c 2000000000 /dev/zero > /dev/big", lambda o: "Read-only" in o.stderr.text),
+    "memory of one process": ("tail -c 2000000000 /dev/zero", lambda o: o.exit != 0 and o.seconds < 3),
+    "memory of many processes": (
+        "for n in 1 2 3 4 5 6 7 8; do (x=$(head -c 30000000 /dev/zero | tr '\\0' x); sleep 9) & done; wait",
+        lambda o: o.ended_by == "memory",
+    ),
+}
+
+
+def test_a_command_is_bounded_and_named(mirrors: Path, small: Start, user: As) -> None:
+    async def work(executor: Bubblewrap) -> dict[str, tuple[Outcome, Outcome]]:
+        found = {}
+        for what, (command, expected) in BAD.items():
+            state = await executor.state(small)
+            state.limits = SOON if expected is out_of_time else LIMITS
+            found[what] = (await state.run(command), await state.run("cat src/b.py"))
+            await state.close()
+        return found
+
+    for what, (bad, next_one) in user(lambda: in_sandbox(mirrors, work, LIMITS)).items():
+        assert BAD[what][1](bad), f"{what}: {bad}"
+        assert bad.seconds < 6
+        assert next_one.stdout.text == "x = 1\n", what
 
 
 def test_everything_removed_is_only_the_checkout(mirrors: Path, small: Start, user: As) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from duel.audit.contamination import Benchmarks
-from duel.exports import quality
+from duel.exports import names, quality
 from duel.exports.card import escaped
 from duel.exports.formats import FORMATS
-from duel.records import Answer, Audit, Kept, ProtocolCheck, Score, fingerprint
+from duel.records import Answer, Audit, Candidate, Kept, ProtocolCheck, Score, fingerprint
 from duel.workspace import Workspace
 from tests.conftest import ROOT, Finished
 from tests.exports.conftest import files, manifest, put_turn, rows
@@ -128,6 +128,22 @@ def audit_late(workspace: Workspace, stem: str, **found: Any) -> None:
     answer = workspace.read(path, Answer)
     answer.examine("challenger", Audit(text=fingerprint(answer.challenger), **found))
     workspace.save(path, answer)
+
+
+def test_a_finding_about_another_text_is_none_about_a_losing_candidate(
+    export: Callable[..., Any], workspace: Workspace
+) -> None:
+    path = workspace.find_answer(workspace.kept_paths("final")[0].stem)
+    assert path is not None
+    answer = workspace.read(path, Answer)
+    texts = [f"THOUGHT: further\n\n```bash\nls {place}\n```" for place in ("a", "b")]
+    for number, (text, about) in enumerate(zip(texts, ("an older text", texts[1]), strict=True), start=2):
+        audit = Audit(text=fingerprint(about), leaking=True)
+        answer.put(Candidate(id=f"challenger-{number}", side="challenger", text=text, audit=audit))
+    workspace.save(path, answer)
+    export("--format", "dpo")
+    lost = [row["rejected"][-1]["content"] for row in rows(workspace, "dpo") if row["id"].startswith(path.stem)]
+    assert texts[0] in lost and texts[1] not in lost
 
 
 def test_secrets_are_replaced_and_counted(export: Callable[..., Any], workspace: Workspace) -> None:
@@ -307,7 +323,7 @@ def test_help_and_documents_name_every_format(script: Callable[..., Any]) -> Non
     (row,) = [
         line for line in (ROOT / "README.md").read_text("utf-8").splitlines() if line.startswith("| `duel export")
     ]
-    assert f"of:{','.join(FORMATS)}(default" in shown
+    assert sorted(names()) == sorted(FORMATS) and f"of:{','.join(names())}(default" in shown
     for name in FORMATS:
         assert f"| `{name}` |" in page and name in row
 

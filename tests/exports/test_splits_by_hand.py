@@ -32,6 +32,12 @@ def test_groups_go_where_there_is_room_for_them(
             assert sides == placed
 
 
+def test_of_several_groups_larger_than_a_split_the_largest_is_named_and_where_it_lies() -> None:
+    placed = {"a": "test", "b": "train", "c": "train"}
+    [large, *_] = splits._notes({"a": 30, "b": 60, "c": 10}, placed, {"train": 0.8, "test": 0.2}, "repo")
+    assert "2 of 3 repositories; the largest, b, holds 60% and lies in train" in large
+
+
 @pytest.mark.parametrize(("repositories", "groups"), [(3, 1), (4, 4)])
 def test_an_issue_of_three_repositories_ties_them_and_of_four_is_a_template(repositories: int, groups: int) -> None:
     task = (Message(role="user", content="word " * 13), example().messages[-1])

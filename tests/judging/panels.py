@@ -24,7 +24,7 @@ class World:
     One to eight turns a pull request share `cluster`; a share of pull requests is a `disaster`, lost in every turn.
     """
 
-    centre: float = 0.05
+    center: float = 0.05
     cluster: float = 0.25
     turn: float = 0.35
     noise: float = 0.3
@@ -36,13 +36,13 @@ class World:
     @property
     def truth(self) -> float:
         """The true mean delta, without a lean: latent values are normal, so it needs no simulation."""
-        spread = NormalDist(self.centre, (self.cluster**2 + self.turn**2 + 2 * self.noise**2) ** 0.5)
+        spread = NormalDist(self.center, (self.cluster**2 + self.turn**2 + 2 * self.noise**2) ** 0.5)
         value = (1 - spread.cdf(self.tie) + 1 - spread.cdf(-self.tie)) / 2
         return (1 - self.disaster) * value - 0.5
 
 
 HEAVY_TIES = World()
-DISASTERS = World(centre=0.35, cluster=0.0, turn=0.5, tie=0.35, disaster=0.07)
+DISASTERS = World(center=0.35, cluster=0.0, turn=0.5, tie=0.35, disaster=0.07)
 
 
 def simulate(
@@ -51,9 +51,9 @@ def simulate(
     """Votes of shape (turns, judges, 2 orders, 5), from the challenger's side, and the pull request of each turn."""
     labels = np.repeat(np.arange(clusters), draw.integers(1, 9, clusters))
     turns = len(labels)
-    centre = world.centre + world.cluster * draw.normal(size=clusters)
-    centre = np.where(draw.random(clusters) < world.disaster, -5.0, centre)
-    latent = centre[labels][:, None, None, None] + world.turn * draw.normal(size=(turns, 1, 1, 1))
+    center = world.center + world.cluster * draw.normal(size=clusters)
+    center = np.where(draw.random(clusters) < world.disaster, -5.0, center)
+    latent = center[labels][:, None, None, None] + world.turn * draw.normal(size=(turns, 1, 1, 1))
     latent = latent + world.noise * draw.normal(size=(turns, judges, 1, 5))
     latent = latent + world.noise * draw.normal(size=(turns, judges, 2, 5))
     latent = latent + world.lean * np.array([-1.0, 1.0])[:, None]
@@ -113,9 +113,9 @@ def challengers(
     `lean` is how far a judge moves towards what it sees first; `spread` is between turns, `noise` between votes.
     """
 
-    def cast(centre: float) -> NDArray[np.float64]:
+    def cast(center: float) -> NDArray[np.float64]:
         draw = np.random.default_rng(seed)
-        latent = centre + spread * draw.normal(size=(turns, 1, 1, 1)) + 0.15 * draw.normal(size=(turns, 3, 1, 5))
+        latent = center + spread * draw.normal(size=(turns, 1, 1, 1)) + 0.15 * draw.normal(size=(turns, 3, 1, 5))
         latent = latent + noise * draw.normal(size=(turns, 3, 2, 5)) + lean * np.array([-1.0, 1.0])[:, None]
         return np.where(latent > 0.1, 1.0, np.where(latent < -0.1, 0.0, 0.5))
 

@@ -110,7 +110,7 @@ def test_a_judge_that_reads_only_length_stands_out_in_the_table() -> None:
 
 
 def test_a_clear_winner_is_accepted_and_each_condition_says_why() -> None:
-    votes, labels = panel(replace(HEAVY_TIES, centre=0.4), 60)
+    votes, labels = panel(replace(HEAVY_TIES, center=0.4), 60)
     verdict = decided(scores_of(votes, labels, DEFAULT))
     assert verdict["accepted"] and verdict["decision"] == "accepted"
     names = ["parsed_fraction", "margin", "lcb", "clusters", "leak_fraction", "missing_votes"]
@@ -129,7 +129,7 @@ def test_a_clear_winner_is_accepted_and_each_condition_says_why() -> None:
     ],
 )
 def test_each_condition_can_fail_alone(chosen: Settings, failing: str | None) -> None:
-    votes, labels = panel(replace(HEAVY_TIES, centre=0.4), 60)
+    votes, labels = panel(replace(HEAVY_TIES, center=0.4), 60)
     verdict = decided(scores_of(votes, labels, chosen), chosen)
     failed = [row["name"] for row in verdict["gates"] if not row["held"]]
     assert failed == ([failing] if failing else [])
@@ -137,7 +137,7 @@ def test_each_condition_can_fail_alone(chosen: Settings, failing: str | None) ->
 
 
 def test_unparsed_turns_are_left_out_of_the_mean_and_lost_in_the_worst_case() -> None:
-    votes, labels = panel(replace(HEAVY_TIES, centre=0.4), 60)
+    votes, labels = panel(replace(HEAVY_TIES, center=0.4), 60)
     votes[::3] = np.nan
     verdict = decided(scores_of(votes, labels, DEFAULT))
     full = decided([score for score in scores_of(votes, labels, DEFAULT) if score.parsed])
@@ -197,8 +197,8 @@ def test_judges_of_the_writers_own_house_are_set_beside_the_others() -> None:
 
 
 def test_the_noise_floor_stands_beside_the_real_margin() -> None:
-    votes, labels = panel(replace(HEAVY_TIES, centre=0.4), 60)
-    noise, _ = panel(replace(HEAVY_TIES, centre=0.0, cluster=0.0), 100, seed=8)
+    votes, labels = panel(replace(HEAVY_TIES, center=0.4), 60)
+    noise, _ = panel(replace(HEAVY_TIES, center=0.0, cluster=0.0), 100, seed=8)
     scores = scores_of(votes, labels, DEFAULT)
     floor = [
         score.model_copy(update={"votes": other.votes, **other.model_dump(include={"score", "delta", "parsed"})})

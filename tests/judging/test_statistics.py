@@ -47,7 +47,7 @@ def test_the_bound_covers_what_it_promises_and_the_plain_percentile_does_not(
 
 
 def test_a_challenger_that_is_no_better_is_rarely_accepted() -> None:
-    null = World(centre=0.0)
+    null = World(center=0.0)
     draw = np.random.default_rng(7)
     runs = 600
     accepted = 0

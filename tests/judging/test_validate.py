@@ -13,7 +13,7 @@ import pytest
 from pyarrow import parquet
 
 from duel import offline, placement, settings
-from duel.judging import survey
+from duel.judging import kept_case
 from duel.judging.gate import FIGURES, Evidence
 from duel.records import DIMENSIONS, Score
 from duel.settings import Settings
@@ -65,8 +65,8 @@ def everything(workspace: Workspace) -> dict[str, bytes]:
 @pytest.fixture
 def small_table(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table of scores is kept of few turns too, and written in pieces."""
-    monkeypatch.setattr(survey, "FEWEST", 1)
-    monkeypatch.setattr(survey, "ROWS_AT_ONCE", 10)
+    monkeypatch.setattr(kept_case, "FEWEST", 1)
+    monkeypatch.setattr(kept_case, "ROWS_AT_ONCE", 10)
 
 
 def test_a_run_a_rerun_and_a_regate_end_in_the_same_bytes(script: Callable[..., Any], workspace: Workspace) -> None:

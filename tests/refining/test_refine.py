@@ -12,7 +12,8 @@ import orjson
 import pytest
 
 from duel import settings
-from duel.records import Answer, Score
+from duel.records import Answer, Audit, Candidate, Message, Score, fingerprint
+from duel.refining import rewrites
 from duel.refining.rewrites import of_answer
 from duel.stages import refine, validate
 from duel.workspace import Workspace
@@ -376,3 +377,17 @@ def test_an_unaudited_rewrite_is_not_judged(story: Make) -> None:
     assert told.report()[0]["refused"] == {"not-audited": len(told.rewritten)}
     told.run("audit", "validate.py")
     assert told.report()[0]["refused"] == {}
+
+
+def test_a_rewrite_is_held_against_what_was_found_in_its_parents_own_text() -> None:
+    """The parent's finding is about another text, and counts as none: every leak of the rewrite is a new one."""
+    message = Message(role="user", content="fix it")
+    answer = Answer(instance_id="o__r-1", king="k", challenger="now", messages=[message])
+    parent = Candidate(id="challenger-1", side="challenger", chosen=True)
+    audit = Audit(text=fingerprint("new"), leak_score=0.3)
+    trial = rewrites.Trial(1, Candidate(id="challenger-2", side="challenger", text="new", audit=audit), parent)
+    slugs = []
+    for about in ("now", "before"):
+        parent.audit = Audit(text=fingerprint(about), leak_score=0.4)
+        slugs.append(rewrites.refused(trial, answer, settings.Settings()))
+    assert slugs[1] == "leak-rose" != slugs[0]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from duel.judging.scoring import settle
 from duel.records import DIMENSIONS, Score, Vote
 from duel.reporting.listed_turns import agreement
 from duel.reporting.run_sections import execution
 from duel.reporting.tally import Executed
+from tests.review.judged import panel_of
+
+PANEL = panel_of("j0", "j1", "j2")
 
 
 def score(evidence: str, *values: tuple[float, float]) -> Score:
@@ -14,7 +18,7 @@ def score(evidence: str, *values: tuple[float, float]) -> Score:
         for place, both in enumerate(values)
         for order, value in zip(("king_first", "challenger_first"), both, strict=True)
     ]
-    return Score(file="p", instance_id="i", evidence=evidence, votes=votes)
+    return settle(Score(file="p", instance_id="i", evidence=evidence, votes=votes), PANEL)
 
 
 def executed() -> Executed:
@@ -25,7 +29,7 @@ def executed() -> Executed:
         score("unfaithful", (1.0, 1.0), (0.0, 0.0), (1.0, 0.0)),
         score("<b>odd</b>", (1.0, 1.0)),
     ):
-        found.add(one.evidence, agreement(one))
+        found.add(one.evidence, agreement(one, PANEL))
     return found
 
 
@@ -41,10 +45,25 @@ def test_turns_with_evidence_reasons_and_agreement_are_counted() -> None:
 
 def test_a_report_says_so_where_nothing_could_run_or_nothing_was_asked_to() -> None:
     nothing = Executed()
-    nothing.add("", agreement(score("", (1.0, 1.0))))
+    nothing.add("", agreement(score("", (1.0, 1.0)), PANEL))
     (said,) = execution(nothing.summary({"why_not": "bubblewrap is not installed"})).notes
     assert said.startswith("Nothing could be run: bubblewrap is not installed.")
     (said,) = execution(nothing.summary({"why_not": "<b>bwrap</b>: [no](http://x)"})).notes
     assert said.startswith("Nothing could be run: `<b>bwrap</b>`: `[no](http://x)`.")
     (said,) = execution(nothing.summary({})).notes
     assert "`[execute] backend` says where" in said
+
+
+def test_judges_agree_and_flip_on_the_dimensions_that_count_as_in_the_score() -> None:
+    """One judge flips on grounding alone, and the two differ on it alone."""
+    settings = panel_of(judge={"models": ["j0", "j1"], "quorum": 1, "metric_keys": ["correctness"]})
+    won, others = {"correctness": 1.0}, DIMENSIONS[1:]
+    votes = [
+        Vote(judge=judge, order=order, **won, **dict.fromkeys(others, value))
+        for judge, values in (("j0", (0.0, 0.0)), ("j1", (1.0, 0.0)))
+        for order, value in zip(("king_first", "challenger_first"), values, strict=True)
+    ]
+    narrow = settle(Score(file="p", instance_id="i", votes=votes), settings)
+    assert agreement(narrow, settings) == {"turns": 1, "agreed": 1, "pairs": 1, "flipped": 0, "asked": 2}
+    wide = settle(narrow, PANEL)
+    assert agreement(wide, PANEL) == {"turns": 1, "agreed": 0, "pairs": 1, "flipped": 1, "asked": 2}

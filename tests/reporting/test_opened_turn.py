@@ -42,7 +42,7 @@ def test_a_turn_shows_replies_votes_and_history(judged: Path, tab: Tab, shot: Sh
     watched.assert_quiet()
 
 
-def test_words_that_differ_are_marked_and_bash_is_coloured(tmp_path: Path, tab: Tab) -> None:
+def test_words_that_differ_are_marked_and_bash_is_colored(tmp_path: Path, tab: Tab) -> None:
     root = build(tmp_path, 3, size=1)
     path = Workspace(root).answer_paths()[0]
     answer = Answer.parse(path.read_bytes())

@@ -277,7 +277,7 @@ def test_a_first_time_reader_is_told_what_was_compared_by_whom_and_what_to_do_ne
     assert "noise floor" in page.inner_text("#words")
 
 
-def test_controls_have_names_and_the_colours_enough_contrast(judged: Path, tab: Tab) -> None:
+def test_controls_have_names_and_the_colors_enough_contrast(judged: Path, tab: Tab) -> None:
     for scheme in ({}, {"color_scheme": "dark"}):
         page = tab(**scheme).open(judged)
         unnamed = (

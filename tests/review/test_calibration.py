@@ -11,12 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from duel import dimensions
+from duel.judging.scoring import settle
+from duel.records import DIMENSIONS, Score, Vote
 from duel.records.votes import People
+from duel.registry import Registry
 from duel.review.ballots import chances, sequence
 from duel.review.calibration import Labeled, calibrate
 from duel.review.estimator import Phases, agreed_thresholds, beta_share, labels_needed, share_lower
 from duel.settings import Settings
-from tests.review.judged import panel_of, score, vote
+from tests.review.judged import ORDERS, panel_of, score, vote
 
 Floats = np.ndarray
 
@@ -215,6 +219,31 @@ def test_how_a_person_votes_is_told_person_by_person() -> None:
     assert (ana.median_seconds, ana.with_panel, bo.with_panel) == (24.5, 0.8, 0.5)
     assert "two raters" in found.scope
     assert found.lcb_raters is None
+
+
+def test_a_person_is_told_on_a_dimension_from_outside_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It counts alone here: on the first showing the two differ on it, on the second they are the same."""
+    known = Registry[dimensions.Dimension]("dimension")
+    known.add("restraint", dimensions.Dimension("?", "", ""))
+    monkeypatch.setattr(dimensions, "FURTHER", known)
+    keys = {"models": ["a"], "quorum": 1, "metric_keys": [*DIMENSIONS, "restraint"]}
+    settings = Settings.model_validate({"judge": keys})
+    votes = [Vote(judge="a", order=order, restraint=1.0, **dict.fromkeys(DIMENSIONS, 0.5)) for order in ORDERS]
+    judged = [settle(Score(file=name, instance_id=name, votes=votes), settings) for name in ("one", "two")]
+    cast = [vote(name, "ada", 0.5, restraint=restraint) for name, restraint in (("one", 1.0), ("two", 0.0))]
+    cast += [vote(name, "ada", 0.5, restraint=1.0, repeat=True) for name in ("one", "two")]
+    (ada,) = calibrate(judged, cast, settings).by_rater
+    assert (ada.votes, ada.repeats, ada.self_agreement, ada.with_panel) == (2, 2, 0.5, 0.5)
+
+
+def test_a_judge_that_does_not_count_for_a_turn_is_not_held_against_people() -> None:
+    """As in its score: a judge with one order of two has said nothing yet."""
+    settings = panel_of("a", "b")
+    whole = score("one", "p", {"a": (1.0, 1.0), "b": (0.0, 0.0)}, settings)
+    part = settle(whole.model_copy(update={"votes": whole.votes[1:]}), settings)
+    assert part.parsed and part.score == 0.0
+    assert np.isnan(Labeled([part], [], settings).judged[0, 0])
+    assert Labeled([whole], [], settings).judged[0].tolist() == [0.5, -0.5]
 
 
 def test_three_raters_who_lean_apart_widen_the_bound_for_people_like_them() -> None:

@@ -23,8 +23,8 @@ from tests.scaling.conftest import Made, machine
 from tests.scaling.rows import put, row
 
 Script = Callable[..., Finished]
-CHILDREN = 2
-"""Of each change that are executed."""
+CHILDREN = 1
+"""Of each change that is executed."""
 
 
 def test_every_change_is_executed_names_its_parent_and_is_reproduced(mirrors: Path, shop: Start, made: Made) -> None:

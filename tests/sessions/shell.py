@@ -24,7 +24,7 @@ for script in root.glob("*.py"):
 
 
 @dataclass(frozen=True)
-class Case:
+class ShellCase:
     """A command, the file that it works on, its content before (None: there is none) and what must be there after."""
 
     name: str
@@ -34,7 +34,7 @@ class Case:
     after: str
 
 
-def wrong(cases: list[Case], root: Path, in_repositories: bool = False) -> list[str]:
+def wrong(cases: list[ShellCase], root: Path, in_repositories: bool = False) -> list[str]:
     """The names of the cases whose file does not hold, byte for byte, what it should."""
     begin = "git init -q . && " if in_repositories else ""
     for number, case in enumerate(cases):

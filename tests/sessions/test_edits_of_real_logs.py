@@ -14,7 +14,7 @@ from duel.conversation.model import AgentCall, Session
 from duel.sources.mining import shell_forms
 from duel.sources.mining.mined import normalize
 from duel.sources.sessions import session_formats
-from tests.sessions.shell import Case, wrong
+from tests.sessions.shell import ShellCase, wrong
 
 
 def sessions(folder: Path) -> Iterator[Session]:
@@ -72,7 +72,7 @@ def test_all_35_edits_and_14_writes_of_claude_code_give_the_recorded_file(shared
             kinds[f"{call.name}: {command.split(None, 2)[0]}"] += 1
             # A path outside of the session's folder is absolute: it is run inside the case's own folder here.
             command = command.replace(outcome["filePath"], file)
-            cases.append(Case(f"{call.name} {file}", command, file, before, after))
+            cases.append(ShellCase(f"{call.name} {file}", command, file, before, after))
     assert Counter(case.name.split()[0] for case in cases) == {"Edit": 35, "Write": 14}
     assert kinds["Edit: git"] == 35
     assert wrong(cases, tmp_path, in_repositories=True) == []
@@ -144,7 +144,7 @@ def test_pis_edits_give_what_its_log_shows(shared: Path, tmp_path: Path) -> None
         kinds[f"{kind}, {command.split()[0]}"] += 1
         if path.startswith("~/"):  # a file of the person's home: here it lies in the case's own folder
             command = command.replace(f"Path({path!r}).expanduser()", f"Path({path[2:]!r})")
-        cases.append(Case(f"{kind} {call.id} {path}", command, path.removeprefix("~/"), before, after))
+        cases.append(ShellCase(f"{kind} {call.id} {path}", command, path.removeprefix("~/"), before, after))
     assert edits == 146
     assert kinds == {"whole file, python3": 18, "shown part, python3": 110}
     assert wrong(cases, tmp_path) == []

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from duel.conversation.model import Said
-from duel.conversation.record_files import Hole, Record
+from duel.conversation.record_files import FileRecord, Hole
 from duel.errors import ItemError
 from duel.sources.mining.mined import normalize
 from duel.sources.sessions import session_formats
@@ -297,7 +297,7 @@ def test_no_shape_of_a_log_stops_a_reader(data: st.DataObject, seed: list[Any], 
             normalize(session)
 
 
-def in_memory(rows: list[Any]) -> Iterator[Record]:
+def in_memory(rows: list[Any]) -> Iterator[FileRecord]:
     for number, row in enumerate(rows):
         yield row if isinstance(row, dict) else Hole(number)
 

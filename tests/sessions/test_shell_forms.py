@@ -13,7 +13,7 @@ from duel import turn
 from duel.conversation.model import AgentCall
 from duel.errors import ItemError
 from duel.sources.mining import shell_forms
-from tests.sessions.shell import Case, wrong
+from tests.sessions.shell import ShellCase, wrong
 
 # What breaks heredocs, patches, quoting and the fence: short lines of it, with and without a newline at the end.
 PIECES = [
@@ -61,7 +61,7 @@ def checked(command: str) -> str:
 @given(contents=st.lists(CONTENT, min_size=25, max_size=25))
 def test_any_content_is_written_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, contents: list[str]) -> None:
     cases = [
-        Case(
+        ShellCase(
             repr(content),
             checked(shell_forms.shell_form(call("Write", file_path="/w/a b/x.md", content=content))),
             "a b/x.md",
@@ -95,7 +95,9 @@ def test_any_edit_changes_the_file_as_the_tool_did(
             after = shell_forms.replaced(before, old, new, False)
         else:
             after = before.replace(old, new)
-        cases.append(Case(f"{before!r} {old!r} {new!r}", checked(shell_forms.shell_form(edit)), "x.md", before, after))
+        cases.append(
+            ShellCase(f"{before!r} {old!r} {new!r}", checked(shell_forms.shell_form(edit)), "x.md", before, after)
+        )
     assert wrong(cases, tmp_path_factory.mktemp("e")) == []
 
 
@@ -229,7 +231,7 @@ def test_what_has_no_faithful_form_says_why(use: AgentCall, reason: str) -> None
 
 def test_lines_are_inserted_as_the_editor_does(tmp_path: Path) -> None:
     cases = [
-        Case(
+        ShellCase(
             f"{before!r} {line}",
             checked(
                 shell_forms.shell_form(

@@ -20,7 +20,7 @@ def sampler() -> Callable[..., Finished]:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A workspace with `runs/` (three files, a straddling pull request between neighbours) and `pulls.parquet`."""
+    """A workspace with `runs/` (three files, a straddling pull request between neighbors) and `pulls.parquet`."""
     (tmp_path / "chain.toml").write_text(f'[sample]\ndataset = "runs"\npulls = "pulls.parquet"\nn = 6\n{CLEAN}')
     dataset(tmp_path / "runs", files=3)
     write_pulls(tmp_path / "pulls.parquet", [pull(f"owner__repo{k % 3}-{n}") for n in range(9) for k in range(3)])

@@ -205,7 +205,7 @@ def test_a_key_outside_of_any_section_is_told_where_it_belongs(script: Script, t
     assert "a key stands outside of any section" in done.err and "put it under [generate] or [judge]" in done.err
 
 
-def test_a_misspelt_back_end_is_told_before_anything_is_drawn(script: Script, tmp_path: Path) -> None:
+def test_a_misspelled_back_end_is_told_before_anything_is_drawn(script: Script, tmp_path: Path) -> None:
     done = script("run.py", "--offline", "--execute", "bublewrap", "--workspace", tmp_path, code=2)
     assert "did you mean `bubblewrap`?" in done.err
     assert not (tmp_path / "prompt").exists()

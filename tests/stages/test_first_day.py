@@ -112,6 +112,6 @@ def test_the_doctor_asks_for_no_key_where_the_stand_in_answers(script: Script, t
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("kin", "king"), ("validat", "validate"), ("exprot", "export")])
-def test_a_misspelt_command_is_told_the_nearest(typed: str, meant: str) -> None:
+def test_a_misspelled_command_is_told_the_nearest(typed: str, meant: str) -> None:
     with pytest.raises(SettingsError, match=f"did you mean `{meant}`"):
         cli.call([typed])

@@ -7,6 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from importlib import import_module
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import orjson
@@ -15,7 +18,7 @@ import pytest
 from duel.offline import SAMPLE
 from duel.reporting import tally
 from duel.workspace import Workspace
-from tests.conftest import ROOT, Finished, ended, forked_command
+from tests.conftest import ROOT, Finished, ended, forked, forked_command
 from tests.offline.watched import StandIn, endpoint
 from tests.stages.conftest import SETTINGS
 
@@ -119,20 +122,15 @@ def test_leftovers_of_a_kill_are_no_answers(script: Script, fill: Fill, stand_in
     assert [path.name for path in sorted(folder.iterdir())] == ["prompts_2_1_1.json", "prompts_2_1_2.json"]
 
 
-CTRL_C = """
-import os, signal, sys
-from importlib.abc import MetaPathFinder
-
 class CtrlC(MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name == {module!r}:
-            os.kill(os.getpid(), signal.SIGINT)
+    """Presses Ctrl-C when a module is looked for."""
 
-sys.meta_path.insert(0, CtrlC())
-sys.argv = ["duel", *{words!r}]
-from duel.cli import main
-main()
-"""
+    def __init__(self, module: str) -> None:
+        self.module = module
+
+    def find_spec(self, name: str, path: object, target: object = None) -> None:
+        if name == self.module:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize(
@@ -147,19 +145,21 @@ main()
     ],
     ids=lambda value: value if isinstance(value, str) else value[0],
 )
-def test_ctrl_c_in_an_import_is_no_traceback(tmp_path: Path, words: list[str], module: str) -> None:
+def test_ctrl_c_in_an_import_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], module: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "runs.parquet").write_bytes(SAMPLE.joinpath("trajectories.parquet").read_bytes())
     (tmp_path / "runs.jsonl").write_text('{"messages": []}\n')
-    done = subprocess.run(
-        [sys.executable, "-c", CTRL_C.format(module=module, words=words)],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (
-        130,
-        "interrupted; run the same command again to go on",
-    ), done.stderr
-    assert "Traceback" not in done.stderr
+
+    def main() -> None:
+        for name in [name for name in sys.modules if name.split(".")[0] in {"duel", "pyarrow"}]:
+            del sys.modules[name]
+        sys.meta_path.insert(0, CtrlC(module))
+        sys.argv = ["duel", *words]
+        with (tmp_path / "told").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+            import_module("duel.cli").main()
+
+    code, said = ended(forked(main)), (tmp_path / "told").read_text()
+    assert (code, said.splitlines()[-1]) == (130, "interrupted; run the same command again to go on"), said
+    assert "Traceback" not in said

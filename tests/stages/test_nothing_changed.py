@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from duel.file_sums import Snapshot
-from duel.judging import survey
+from duel.judging import kept_case
 from duel.records import Answer
 from duel.workspace import BUCKETS, Workspace
 from tests.conftest import Finished
@@ -54,7 +54,7 @@ def test_after_a_whole_run_no_stage_opens_a_record(
     monkeypatch: pytest.MonkeyPatch,
     no_record_is_opened: Callable[[], None],
 ) -> None:
-    monkeypatch.setattr(survey, "FEWEST", 1)
+    monkeypatch.setattr(kept_case, "FEWEST", 1)
     workspace = answered(script, fill)
     verdict, asked = workspace.duel.read_bytes(), stand_in.stats()["requests"]
     no_record_is_opened()
@@ -81,7 +81,7 @@ def test_a_king_edited_by_hand_with_the_same_size_and_time_is_noticed(
 def test_a_score_edited_by_hand_with_the_same_size_and_time_changes_the_verdict(
     script: Script, fill: Fill, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(survey, "FEWEST", 1)
+    monkeypatch.setattr(kept_case, "FEWEST", 1)
     workspace = answered(script, fill)
     before = workspace.verdict()
     for path in workspace.score_paths():

@@ -40,7 +40,7 @@ Agent = Generator[Turn, str, None]
 
 
 @dataclass(frozen=True)
-class Case:
+class RecordedBug:
     """What one rollout works on, and how it makes its choices."""
 
     base: Base
@@ -48,7 +48,7 @@ class Case:
     prose: Prose
 
     @classmethod
-    def of(cls, base: Base, rollout: int) -> Case:
+    def of(cls, base: Base, rollout: int) -> RecordedBug:
         """The case of one rollout; its choices depend on the pull request and the rollout's number alone."""
         chance = Random(f"{base.instance_id}/{rollout}")
         headline = base.pull.issue.splitlines()[0].rstrip(".")
@@ -80,14 +80,14 @@ class Case:
         return list(self.base.tests)
 
 
-def agent(case: Case, rollout: int) -> Agent:
+def agent(case: RecordedBug, rollout: int) -> Agent:
     """The agent of a rollout: of three, about one solves its issue, one tries, one is lost."""
     temperaments = [careful, hasty, lost]
     Random(case.base.instance_id).shuffle(temperaments)
     return temperaments[rollout % 3](case)
 
 
-def careful(case: Case) -> Agent:
+def careful(case: RecordedBug) -> Agent:
     """Looks, searches, reads, changes what has to change, checks, submits."""
     say, chance = case.prose.say, case.chance
     yield from _overview(case)
@@ -108,7 +108,7 @@ def careful(case: Case) -> Agent:
     yield say("submit"), SUBMIT
 
 
-def hasty(case: Case) -> Agent:
+def hasty(case: RecordedBug) -> Agent:
     """Reads little, tries a replacement that does not fit, repairs half of it, submits."""
     say, chance = case.prose.say, case.chance
     path = case.targets[0]
@@ -133,7 +133,7 @@ def hasty(case: Case) -> Agent:
     yield say("submit-hasty"), SUBMIT
 
 
-def lost(case: Case) -> Agent:
+def lost(case: RecordedBug) -> Agent:
     """Does not find what it looks for."""
     yield from _overview(case)
     yield from _wrong_glob(case)
@@ -143,7 +143,7 @@ def lost(case: Case) -> Agent:
 # -- what they have in common --------------------------------------------------------------------------------------
 
 
-def _wander(case: Case) -> Agent:
+def _wander(case: RecordedBug) -> Agent:
     """Generic searches, wrong paths, files that have nothing to do with it. Never ends by itself."""
     say, chance = case.prose.say, case.chance
     while True:
@@ -171,7 +171,7 @@ def _wander(case: Case) -> Agent:
                 yield say("size"), f"wc -l {folder}/*{case.suffix}"
 
 
-def _overview(case: Case) -> Agent:
+def _overview(case: RecordedBug) -> Agent:
     say, chance = case.prose.say, case.chance
     looks = [
         "ls",
@@ -184,43 +184,43 @@ def _overview(case: Case) -> Agent:
         yield say("readme"), chance.choice(["cat README.md", "head -20 README.md"])
 
 
-def _blind_alley(case: Case) -> Agent:
+def _blind_alley(case: RecordedBug) -> Agent:
     detours = [_wrong_path, _failing_run, _wrong_glob]
     yield from case.chance.choice(detours)(case)
 
 
-def _wrong_path(case: Case) -> Agent:
+def _wrong_path(case: RecordedBug) -> Agent:
     path = case.chance.choice(GUESSES).format(suffix=case.suffix)
     yield case.prose.say("missing", file=path), f"cat {path}"
     yield case.prose.say("lost-path"), f'find . -name "*{case.suffix}" | sort'
 
 
-def _failing_run(case: Case) -> Agent:
+def _failing_run(case: RecordedBug) -> Agent:
     yield case.prose.say("run-tests"), case.base.repository.test_command
     path = case.chance.choice([*case.targets, *case.tests()])
     yield case.prose.say("no-tests"), f"head -30 {path}"
 
 
-def _wrong_glob(case: Case) -> Agent:
+def _wrong_glob(case: RecordedBug) -> Agent:
     wrong = case.chance.choice([ending for ending in (".py", ".js", ".go", ".rb") if ending != case.suffix])
     yield case.prose.say("wrong-glob"), f'find . -name "*{wrong}" | sort | head -20'
 
 
-def _search(case: Case, term: str) -> str:
+def _search(case: RecordedBug, term: str) -> str:
     """A search; where it walks through folders its lines are sorted, since a file system has no order of its own."""
     folder = case.chance.choice([".", case.targets[0].split("/")[0] if "/" in case.targets[0] else "."])
     flags = case.chance.choice(["-rn", "-rn", "-rin", "-rl"])
     return f'grep {flags} "{term}" {folder} --include="*{case.suffix}" | sort -V'
 
 
-def _read(case: Case, path: str) -> str:
+def _read(case: RecordedBug, path: str) -> str:
     lines = case.base.files.get(path, case.base.tests.get(path, "")).count("\n")
     half = max(10, lines // 2 // 10 * 10)
     ways = [f"cat {path}", f"cat {path}", f"nl -ba {path}", f"sed -n '1,{half}p' {path}", f"head -{half} {path}"]
     return case.chance.choice(ways)
 
 
-def _culprit(case: Case, path: str) -> str:
+def _culprit(case: RecordedBug, path: str) -> str:
     """The first line of a file that the fix does away with, or the one behind which it adds something."""
     before, after = (text.splitlines() for text in (case.base.files[path], case.base.fix[path]))
     first = next((i for i, (old, new) in enumerate(zip(before, after, strict=False)) if old != new), len(before) - 1)

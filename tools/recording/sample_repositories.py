@@ -86,7 +86,7 @@ class SampleRepository(BaseModel, frozen=True):
     pulls: tuple[Pull, ...]
 
 
-class Checkout:
+class SampleCheckout:
     """A repository in a folder, under git, at some point of its history."""
 
     def __init__(self, repository: SampleRepository, folder: Path) -> None:
@@ -144,7 +144,7 @@ class Checkout:
 class Base:
     """A pull request that is still to be made: the checkout in the state before it."""
 
-    checkout: Checkout
+    checkout: SampleCheckout
     pull: Pull
 
     @property
@@ -190,7 +190,7 @@ def bases(repository: SampleRepository, folder: Path) -> Iterator[tuple[Base, di
 
     The row's diffs are made before the base is handed out, and taken back, so that nobody can see what is to come.
     """
-    checkout = Checkout(repository, folder)
+    checkout = SampleCheckout(repository, folder)
     checkout.begin()
     for pull in repository.pulls:
         base = Base(checkout, pull)

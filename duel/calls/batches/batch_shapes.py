@@ -21,8 +21,9 @@ from duel.calls.failures import Failure, Meaning, broken_reply, from_error_objec
 from duel.calls.request import Reply
 from duel.calls.route import Provider
 from duel.calls.transport import MAX_REPLY_BYTES, NoAnswer, received, whole, without_key
-from duel.calls.wire import mapping, parse_json, string
+from duel.calls.wire import parse_json, string
 from duel.calls.wire import read as read_reply
+from duel.conversation.values import table, tables
 
 if TYPE_CHECKING:
     from duel.calls.batches.batch_steps import Batch
@@ -85,11 +86,6 @@ def identity(answer: Mapping[str, Any], name: str = "id") -> str:
     return found
 
 
-def rows_of(page: Mapping[str, Any], name: str = "data") -> list[Mapping[str, Any]]:
-    rows = page.get(name)
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
 @dataclass(frozen=True)
 class Standing:
     """How a batch stands at its provider. A status that nobody knows means that it runs."""
@@ -136,8 +132,8 @@ class BatchProvider:
         after: Mapping[str, str] = {}
         for _ in range(MOST_PAGES):
             page = await link.ask("GET", self.route, params={"limit": "100", **after})
-            for row in (rows := rows_of(page)):
-                ours = mapping(row.get("metadata")).get("duel") == batch.id or row.get("input_file_id") == batch.file
+            for row in (rows := tables(page.get("data"))):
+                ours = table(row.get("metadata")).get("duel") == batch.id or row.get("input_file_id") == batch.file
                 if ours and row.get("id") not in taken:
                     return identity(row)
             if not page.get("has_more") or not rows:
@@ -148,9 +144,9 @@ class BatchProvider:
     async def look(self, link: Link, batch: Batch) -> Standing:
         answer = await link.ask("GET", f"{self.route}/{batch.batch}")
         status = string(answer.get("status")).lower()
-        counts = mapping(answer.get("request_counts"))
+        counts = table(answer.get("request_counts"))
         told = f"{counts.get('completed') or 0} of {batch.requests:,}" if counts else ""
-        errors = rows_of(mapping(answer.get("errors"))) or [mapping(answer.get("error"))]
+        errors = tables(table(answer.get("errors")).get("data")) or [table(answer.get("error"))]
         why = "; ".join(f"{error.get('code') or ''} {error.get('message') or ''}".strip()[:300] for error in errors[:3])
         return Standing(status, status in ENDED, told, why, answer)
 
@@ -166,8 +162,8 @@ class BatchProvider:
 
     def read(self, row: Mapping[str, Any]) -> tuple[str, Reply | Failure]:
         """The custom id of one result, and what it says."""
-        key, response = string(row.get("custom_id")), mapping(row.get("response"))
-        body, status = mapping(response.get("body")), response.get("status_code", 200)
+        key, response = string(row.get("custom_id")), table(row.get("response"))
+        body, status = table(response.get("body")), response.get("status_code", 200)
         if row.get("error") and not body:
             return key, from_error_object(row["error"])
         if status != 200:
@@ -198,8 +194,8 @@ class InlineBatches(BatchProvider):
         """
         page, at = await link.ask("GET", self.route, params={"limit": "100"}, headers=self.headers(link)), batch.at
         ours_at = datetime.fromisoformat(at).timestamp() - 1
-        for row in rows_of(page):
-            counts = {name: n for name, n in mapping(row.get("request_counts")).items() if isinstance(n, int)}
+        for row in tables(page.get("data")):
+            counts = {name: n for name, n in table(row.get("request_counts")).items() if isinstance(n, int)}
             made = row.get("created_at")
             late = made >= at[:19] if isinstance(made, str) else not isinstance(made, int | float) or made >= ours_at
             size = counts.get("total", sum(counts.values()))
@@ -231,7 +227,7 @@ class OpenRouterInline(InlineBatches):
             if name == "data":
                 answer = await link.ask("GET", path)
             for _ in range(MOST_RESULT_PAGES):
-                file.writelines(json.dumps(row).encode() + b"\n" for row in rows_of(answer, name))
+                file.writelines(json.dumps(row).encode() + b"\n" for row in tables(answer.get(name)))
                 if not (cursor := string(answer.get("next_cursor"))):
                     return
                 if file.tell() > MOST_RESULT_BYTES:
@@ -263,7 +259,7 @@ class AnthropicMessages(InlineBatches):
 
     async def look(self, link: Link, batch: Batch) -> Standing:
         answer = await link.ask("GET", f"{self.route}/{batch.batch}", headers=self.headers(link))
-        status, counts = string(answer.get("processing_status")).lower(), mapping(answer.get("request_counts"))
+        status, counts = string(answer.get("processing_status")).lower(), table(answer.get("request_counts"))
         return Standing(status, status == "ended", f"{counts.get('succeeded') or 0} of {batch.requests:,}", "", answer)
 
     async def fetch(self, link: Link, batch: Batch, standing: Standing, into: Path) -> None:
@@ -271,13 +267,13 @@ class AnthropicMessages(InlineBatches):
         await link.save(path, into / f"{batch.id}.results.jsonl", headers=self.headers(link))
 
     def read(self, row: Mapping[str, Any]) -> tuple[str, Reply | Failure]:
-        key, result = string(row.get("custom_id")), mapping(row.get("result"))
-        kind, message = string(result.get("type")), mapping(result.get("message"))
+        key, result = string(row.get("custom_id")), table(row.get("result"))
+        kind, message = string(result.get("type")), table(result.get("message"))
         if kind != "succeeded":
-            if error := mapping(result.get("error")):
+            if error := table(result.get("error")):
                 return key, from_error_object(error.get("error") or error)
             return key, Failure(kind or "malformed", Meaning.FAULT)
-        usage, kinds = mapping(message.get("usage")), ("input_tokens", "cache_creation_input_tokens", CACHED)
+        usage, kinds = table(message.get("usage")), ("input_tokens", "cache_creation_input_tokens", CACHED)
         asked = sum(n for name in kinds if isinstance(n := usage.get(name), int) and n >= 0)
         told = {"prompt_tokens": asked, "prompt_tokens_details": {"cached_tokens": usage.get(CACHED)}}
         told |= {"completion_tokens": usage.get("output_tokens")}

@@ -14,9 +14,9 @@ from duel.calls.batches.batch_steps import BY_FILE, FAILS_BEFORE_LIVE, Batch, Ba
 from duel.calls.client import MOST_RAISE, Client
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.request import Reply, Request
-from duel.calls.route import Role, Route
+from duel.calls.route import ModelRole, Route
 from duel.calls.run_summary import Summary
-from duel.calls.runner import Ask, Job, Pending, drive_async
+from duel.calls.runner import Ask, Job, Pending, drive
 from duel.calls.wire import encode
 from duel.command import say
 from duel.errors import UserError
@@ -68,7 +68,7 @@ class Prefill:
     workspace: Workspace
     settings: Settings
     route: Route
-    role: Role
+    role: ModelRole
     stage: str
     client: Client = field(init=False)  # for what two batches have failed
     rows: BatchRows = field(init=False)
@@ -76,14 +76,14 @@ class Prefill:
     """A batch holds requests to one model; the last one of each model may have room."""
     unaffordable: int = 0
     _keys: set[str] = field(default_factory=set)
-    _learnt: set[str] = field(default_factory=set)
+    _learned: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.by_file = self.settings.batch.provider == BY_FILE
         self.shape = shape_of(self.settings.batch.provider)
 
     async def drive(self, jobs: Iterable[Job], **options: Any) -> Summary:
-        """One round: `drive_async` with these `options`; `Summary.waiting` is above 0 where another is to follow."""
+        """One round: `drive` with these `options`; `Summary.waiting` is above 0 where another is to follow."""
         came = Summary(self.stage)
         with self.workspace.lock("batches", f"{self.stage} --batch"), Ledger(self.workspace.ledger) as ledger:
             passage = Passage(BatchRows(ledger), self.route, self.settings, came)
@@ -92,7 +92,7 @@ class Prefill:
             elif self.settings.batch.absorb:
                 _absorb_file(Path(self.settings.batch.absorb), passage)
         try:
-            summary = await drive_async(jobs, asker=self.over, summary=came, **options)
+            summary = await drive(jobs, asker=self.over, summary=came, **options)
             if not summary.interrupted:
                 with Ledger(self.workspace.ledger) as ledger:
                     self.hand_in(BatchRows(ledger), summary)
@@ -161,8 +161,8 @@ class Prefill:
         if self.by_file and not self.settings.batch.out:
             return
         line = self.client.line(self.route.provider, request.model)
-        if request.model not in self._learnt:  # a parameter that a model refuses is left out from then on
-            self._learnt.add(request.model)
+        if request.model not in self._learned:  # a parameter that a model refuses is left out from then on
+            self._learned.add(request.model)
             for words in self.rows.refusals(request.model):
                 line.dialect.learn(words, orjson.loads(encode(request, request.model, tokens)))
         body = encode(request, request.model, tokens, dialect=line.dialect)

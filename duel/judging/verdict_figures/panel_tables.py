@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from duel.calls.request import COUNTED_USAGE
 from duel.judging import statistics
 from duel.judging.bounds import length_difference
 from duel.judging.gate import FIGURES, Evidence
-from duel.judging.scoring import TOKENS, Columns, VoteTable
+from duel.judging.scoring import Columns, VoteTable
 from duel.judging.statistics import Floats, correlation, mean
 from duel.records import decision
 from duel.registry import OFFLINE
@@ -107,7 +108,7 @@ def spending(evidence: Evidence) -> dict[str, Any]:
     """Who took part, what was asked, what it cost (None where no price is known), who spoke to the judges."""
     columns, due = evidence.columns, evidence.panel.due
     spent = columns if evidence.case.ineligible is None else Columns.stacked(columns, evidence.case.ineligible)
-    tokens = dict(zip(TOKENS, spent.tokens.sum((0, 1)).tolist(), strict=True))
+    tokens = dict(zip(COUNTED_USAGE, spent.tokens.sum((0, 1)).tolist(), strict=True))
     full, asked = int(due.sum()), int((columns.asked >= 0).sum())
     whole = ((columns.asked >= 0) | ~due).all((1, 2))
     attempts = [(str(file), kinds) for file, kinds in zip(spent.files, spent.attempts, strict=True) if kinds]

@@ -1,6 +1,6 @@
 """What the stand-in says: a role told by the request's content, and a reply made by rules for it.
 
-Nothing here is learnt or drawn at random: a reply depends on the request alone.
+Nothing here is learned or drawn at random: a reply depends on the request alone.
 """
 
 import re

@@ -38,7 +38,7 @@ REMARKS = {
 
 class Temper(NamedTuple):
     noise: float  # how far a comparison is off at most, in quality (0 to 1), anew in each order
-    lean: float  # how much the reply that is shown first is favoured
+    lean: float  # how much the reply that is shown first is favored
     band: float  # differences below this are draws
 
 

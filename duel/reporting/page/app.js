@@ -1,4 +1,4 @@
-// The page as a whole: list or turn by the address, keyboard, colours, help.
+// The page as a whole: list or turn by the address, keyboard, colors, help.
 
 const THEMES = { system: 'System', light: 'Light', dark: 'Dark' };
 const baseTitle = document.title;
@@ -94,7 +94,7 @@ function step(by) {
 function setTheme(name) {
   if (name === 'system') delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = name;
-  byId('theme').setAttribute('aria-label', `Colours: ${THEMES[name].toLowerCase()}`);
+  byId('theme').setAttribute('aria-label', `Colors: ${THEMES[name].toLowerCase()}`);
   byId('theme').querySelector('span').textContent = THEMES[name];
   byId('theme').dataset.name = name;
 }

@@ -1,9 +1,9 @@
-// Bash, coloured: one pass over the command, linear in its length.
+// Bash, colored: one pass over the command, linear in its length.
 
 const BASH = /(?<space>\s+)|(?<comment>#[^\n]*)|(?<heredoc><<-?[ \t]*(?:'(\w+)'|"(\w+)"|(\w+)))|(?<string>'[^']*'?|"(?:\\[\s\S]|[^"\\])*"?)|(?<variable>\$\{[^}]*\}?|\$\w+|\$[?#@*!$-])|(?<operator>&&|\|\||\$\(|[|;&<>()]+)|(?<option>--?[A-Za-z][\w-]*)|(?<word>(?:\\[\s\S]|[^\s'"$|;&<>()])+)|(?<rest>[\s\S])/y;
 const KEYWORDS = new Set('if then elif else fi for while until do done in case esac function select time'.split(' '));
 
-/** The coloured stretches of text[from, to): {start, end, style}. */
+/** The colored stretches of text[from, to): {start, end, style}. */
 function bashRanges(text, from, to) {
   const ranges = [];
   const source = text.slice(from, to);

@@ -36,7 +36,7 @@ async function unpack(id, file = id) {
   return new Response(plain).json();
 }
 
-/** One block, with the last few kept: neighbours in the list are neighbours in a block. */
+/** One block, with the last few kept: neighbors in the list are neighbors in a block. */
 const block = (id, file) => remembered(recent, RECENT_CHUNKS, id, () => unpack(id, file));
 
 const portionOf = row => Math.floor(list.rows.place[row] / data.portion_turns);

@@ -8,7 +8,7 @@ function drawOverview(choose) {
   for (const sign of document.querySelectorAll('.stand-in')) sign.hidden = !summary.offline;
   document.getElementById('verdict').append(el('div', { class: 'verdict' }, headline(), gateList(), shares(choose)));
   document.getElementById('tables').append(...summary.sections.map(sectionBox));
-  colourShares();
+  colorShares();
 }
 
 function headline() {
@@ -60,7 +60,7 @@ function shares(choose) {
 const bucketName = bucket => (bucket === 'none' ? 'in no bucket' : bucket);
 
 /** Sizes go through the style object: the page's policy allows no style attributes. */
-function colourShares() {
+function colorShares() {
   for (const part of document.querySelectorAll('[data-part]')) part.style.setProperty('--part', part.dataset.part);
 }
 

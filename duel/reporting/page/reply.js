@@ -1,4 +1,4 @@
-// One reply on the screen: prose and bash blocks, with colours, differences and findings laid over the same text.
+// One reply on the screen: prose and bash blocks, with colors, differences and findings laid over the same text.
 
 // The blocks that the harness runs (duel/turn.py); any other fence is prose.
 const FENCE = /```(?:bash|mswea_bash_command)[ \t\r]*\n([\s\S]*?)(?:\n?```|$)/g;
@@ -56,8 +56,8 @@ function replyBody(text, path, extra) {
   for (const part of replyParts(start)) {
     const box = part.kind === 'code' ? el('code') : el('div', { class: 'prose' });
     const [from, to] = part.kind === 'code' ? [part.start, part.end] : trimmed(start, part);
-    const colours = part.kind === 'code' ? bashRanges(start, from, to) : [];
-    paint(box, start, from, to, [...colours, ...extra]);
+    const colors = part.kind === 'code' ? bashRanges(start, from, to) : [];
+    paint(box, start, from, to, [...colors, ...extra]);
     body.append(part.kind === 'code' ? el('pre', {}, box) : box);
   }
   if (!sizeOf(text)) body.append(el('p', { class: 'muted' }, 'Empty.'));

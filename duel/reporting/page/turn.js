@@ -19,11 +19,11 @@ function turnHead(row) {
   const bucket = rows.bucket[row] ?? 'none';
   const fact = (label, value) => el('span', {}, `${label} `, el('b', {}, value));
   const place = list.order.indexOf(row);
-  const neighbour = (step, label, name) => el('button', { type: 'button', 'aria-label': name, disabled: list.order[place + step] === undefined, click: () => step && go(list.order[place + step]) }, label);
+  const neighbor = (step, label, name) => el('button', { type: 'button', 'aria-label': name, disabled: list.order[place + step] === undefined, click: () => step && go(list.order[place + step]) }, label);
   const kept = rows.kept[row] || rows.path[row];
   return el('div', { class: 'turn-head' },
     el('div', { class: 'bar-line' }, el('span', { class: 'muted figure' }, place < 0 ? '' : `${count(place + 1)} of ${count(list.order.length)}`),
-      el('span', { class: 'end' }, jumps(place), neighbour(-1, '↑ Previous', 'Previous turn (k)'), neighbour(1, '↓ Next', 'Next turn (j)'))),
+      el('span', { class: 'end' }, jumps(place), neighbor(-1, '↑ Previous', 'Previous turn (k)'), neighbor(1, '↓ Next', 'Next turn (j)'))),
     el('h1', {}, rows.title[row] || rows.file[row]),
     el('div', { class: 'line' },
       fact('score', rows.score[row] === null ? 'not judged' : `${oneDecimal(rows.score[row])} of 100`),

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from duel import prompts, turn
 from duel.audit import secrets
 from duel.conversation import dialogue, text_actions
-from duel.conversation.model import IMAGE_LEFT_OUT, AgentReply, Lost, Outcome, Said, Session
+from duel.conversation.model import IMAGE_LEFT_OUT, AgentReply, Lost, RunOutcome, Said, Session
 from duel.conversation.tasks import TASKS
 from duel.conversation.values import joined, rewritten, text
 from duel.errors import ItemError, require
@@ -193,7 +193,7 @@ class MinedSession(NamedTuple):
     file: str
     repo: str
     commit: OwnCommit | None
-    guess: tuple[Outcome, str]
+    guess: tuple[RunOutcome, str]
     scrub: SessionScrubber
 
 

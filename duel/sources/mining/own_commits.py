@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from duel import shell, wordlists
 from duel.conversation.model import AgentCall, Session
+from duel.environment import expanded
 
 WINDOW_DAYS = 7  # how long after a session a commit still counts as its own
 TIMEOUT_SECONDS = 30
@@ -66,9 +67,9 @@ def following(session: Session, place: LocalRepository) -> OwnCommit | None:
     """The first commit, from HEAD and the log's branch, that touches an edited file, since the session's first edit."""
     worked = [call for call in session.calls if call.result is not None and not call.is_error and _paths(call)]
     start = min((call.at for call in worked if call.at is not None), default=session.started)
-    top, home = place.top.resolve(), f"{Path.home()}/"
-    named = [(call.folder or session.folder, path) for call in worked for path in _paths(call)]
-    places = (Path(at, home + path[2:] if path.startswith("~/") else path).resolve() for at, path in named)
+    top = place.top.resolve()
+    named = ((call.folder or session.folder, path) for call in worked for path in _paths(call))
+    places = (Path(at, expanded(path)).resolve() for at, path in named)
     edited = sorted({path.relative_to(top).as_posix() for path in places if path.is_relative_to(top)})
     if not edited or start is None:
         return None

@@ -13,7 +13,7 @@ import orjson
 from duel.bookkeeping import LeftOut
 from duel.command import say
 from duel.conversation import dialogue
-from duel.conversation.model import AgentReply, Outcome, Session
+from duel.conversation.model import AgentReply, RunOutcome, Session
 from duel.errors import ItemError, SettingsError, printable, require
 from duel.sources.mining import own_commits
 from duel.sources.mining.mined import MinedSession, MinedTrajectory, SessionScrubber, normalize
@@ -43,7 +43,7 @@ def seconds_of(age: str) -> float:
     return float(found[1]) * _UNITS[found[2]]
 
 
-def guess_of(session: Session, commit: OwnCommit | None) -> tuple[Outcome, str]:
+def guess_of(session: Session, commit: OwnCommit | None) -> tuple[RunOutcome, str]:
     """A guess how a session ended for the person it was for, and the evidence that it rests on.
 
     It is no more than that: on 94 runs with a known outcome "failure" was wrong in 69 %. What tests said of a run is

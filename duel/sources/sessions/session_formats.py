@@ -13,13 +13,11 @@ from typing import Any, TypeAlias, TypeVar
 
 from duel.conversation import record_files, text_actions
 from duel.conversation.model import AgentCall, AgentReply, Lost, Session
-from duel.conversation.record_files import Hole, Record
+from duel.conversation.record_files import FileRecord, Hole
 from duel.conversation.values import joined, parts, seconds, table, tables, text
 from duel.environment import HUB_ID, expanded, hub_token
 from duel.errors import ItemError, SourceError
 from duel.registry import Registry
-from duel.sources.parquet_tables import hub_client, in_plain_words
-from duel.workspace import natural_order
 
 # Formats tell themselves apart in their first records. Claude Code opens a session that it goes on with by as many
 # lines as the session had prompts, of which none is a message.
@@ -38,7 +36,7 @@ _LAST = "messages"  # its rows are what other formats hold inside, so it is aske
 class Log:
     path: Path
     name: str  # the path below the searched folder: what reports show
-    source: Callable[[], Iterator[Record]] | None = None  # where the records come from, if not from a file
+    source: Callable[[], Iterator[FileRecord]] | None = None  # where the records come from, if not from a file
     license: str = ""
     revision: str = ""  # license and commit of the dataset that it is a part of
     notes: Counter[str] = field(default_factory=Counter)  # what was left out or could not be read, by its name
@@ -66,10 +64,10 @@ class Log:
         except sqlite3.Error as error:
             raise ItemError("damaged", f"the database cannot be read: {error}", where=self.name) from None
 
-    def _raw(self) -> Iterator[Record]:
+    def _raw(self) -> Iterator[FileRecord]:
         yield from self.source() if self.source else record_files.records(self.path)
 
-    def entries(self) -> Iterator[Record]:
+    def entries(self) -> Iterator[FileRecord]:
         """Every record; a Hole is noted by the number of its line."""
         for record in self._raw():
             if isinstance(record, Hole):
@@ -81,15 +79,17 @@ class Log:
         return (record for record in self.entries() if not isinstance(record, Hole))
 
 
-def events_of(folder: Path) -> Iterator[Record]:
-    """A folder `events` in which each file is one event, as OpenHands stores a conversation."""
-    for number, path in enumerate(sorted(folder.glob("*.json"), key=lambda path: natural_order(path.stem)), 1):
+def events_of(folder: Path) -> Iterator[FileRecord]:
+    """A folder `events` in which each file is one event, numbered, as OpenHands stores a conversation."""
+    for number, path in enumerate(sorted(folder.glob("*.json"), key=lambda path: (len(path.stem), path.stem)), 1):
         value = record_files.parsed(path.read_bytes())
         yield value if isinstance(value, dict) else Hole(number)
 
 
 def on_hub(name: str, split: str, accept_license: bool) -> Log:
     """One split of a dataset of the Hub. Raises SourceError where it cannot be read, or nobody accepted its license."""
+    from duel.sources.parquet_tables import hub_client, in_plain_words
+
     with in_plain_words(name, ""):
         found = hub_client(Path()).dataset_info(name)
     stated = getattr(found.card_data, "license", None) or ""
@@ -101,8 +101,10 @@ def on_hub(name: str, split: str, accept_license: bool) -> Log:
     return Log(Path(name), name, partial(hub_rows, name, split, revision), license, revision)
 
 
-def hub_rows(name: str, split: str, revision: str) -> Iterator[Record]:
+def hub_rows(name: str, split: str, revision: str) -> Iterator[FileRecord]:
     """The rows, streamed through `datasets`, one in memory at a time."""
+    from duel.sources.parquet_tables import in_plain_words
+
     with in_plain_words(name, revision):
         try:
             from datasets import load_dataset
@@ -221,7 +223,7 @@ class SessionBuilder:
         self.calls: dict[str, AgentCall] = {}
         self._replies: dict[str, AgentReply] = {}
 
-    def records(self, records: Iterable[Record] | None = None) -> Iterator[dict[str, Any]]:
+    def records(self, records: Iterable[FileRecord] | None = None) -> Iterator[dict[str, Any]]:
         """The log's records (or these), each with its moment; one that cannot be read is a hole in the session."""
         for record in self.log.entries() if records is None else records:
             if isinstance(record, Hole):
@@ -273,7 +275,7 @@ class TreeEntry:
 
     key: str
     parent: str | None
-    record: Record
+    record: FileRecord
 
 
 Node = TypeVar("Node", bound=TreeEntry)

@@ -9,7 +9,7 @@ from typing import Any
 
 from duel.conversation import record_files
 from duel.conversation.model import Said, Session
-from duel.conversation.record_files import Hole, Record
+from duel.conversation.record_files import FileRecord, Hole
 from duel.conversation.values import parts, seconds, table, tables, text
 from duel.sources.sessions.session_formats import Log, SessionBuilder, SessionTree, TreeEntry, reads
 
@@ -30,7 +30,7 @@ def _is_pi(sample: list[dict[str, Any]]) -> bool:
 
 
 @reads("pi", _is_pi, "~/.pi/agent/sessions")
-def _branches(log: Log, all_branches: bool = False, records: Iterable[Record] | None = None) -> Iterator[Session]:
+def _branches(log: Log, all_branches: bool = False, records: Iterable[FileRecord] | None = None) -> Iterator[Session]:
     header: dict[str, Any] = {}
     entries: list[TreeEntry] = []
     for number, record in enumerate(log.entries() if records is None else records):
@@ -120,7 +120,7 @@ def _openclaw(log: Log, all_branches: bool = False) -> Iterator[Session]:
         yield session
 
 
-def _stored(log: Log, session: str, all_branches: bool) -> Iterator[Record]:
+def _stored(log: Log, session: str, all_branches: bool) -> Iterator[FileRecord]:
     import pyarrow
 
     for plain, packed, size, number in log.query(_EVERY if all_branches else _ACTIVE, session):
