@@ -82,7 +82,7 @@ def telling(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def test_every_recorded_observation_of_the_bundled_sample_comes_back_exactly(tmp_path: Path) -> None:
+def test_recorded_observations_of_the_bundled_sample_come_back_exactly(tmp_path: Path) -> None:
     rows = pq.read_table(offline.SAMPLE / "trajectories.parquet").to_pylist()
     rows, observations = (rows, 1266) if EVERY_RUN else (telling(rows), 523)
     pulls = {row["instance_id"]: row for row in pq.read_table(offline.SAMPLE / "pulls.parquet").to_pylist()}
