@@ -39,11 +39,11 @@ run: $(VENV)/.ready ## all stages with the bundled sample and the stand-in endpo
 	@echo '    $(BIN)/python run.py --plan     what it would call and cost'
 	@echo '    $(BIN)/python run.py            do it; run it again after an interruption'
 
-# Tests wait much of their time, for processes, browsers and bounds: of two cores four workers left half a one idle.
+# Tests wait for processes and bounds: with two workers a third of two cores is idle, and six share their caches badly.
 test: $(VENV)/.ready-test $(VENV)/.compiled ## the test suite
-	@$(BIN)/python -m pytest -n 6 --dist worksteal
+	@$(BIN)/python -m pytest -n 4 --dist worksteal
 
-# pytest compiles each test file; where one process has done so, the six need not (20 s of CPU).
+# pytest compiles each test file; where one process has done so, the workers need not (20 s of CPU).
 $(VENV)/.compiled: $(VENV)/.ready-test $(wildcard tests/*.py tests/*/*.py)
 	@$(BIN)/python -m pytest --collect-only -qq >/dev/null || true
 	@touch $@
