@@ -30,7 +30,7 @@ from duel.execution.replay import Task, as_done, observe
 from duel.judging import known_truth, rubric
 from duel.judging.known_truth import ALL, KnownPair, Says
 from duel.judging.panel import OpenPair, Panel
-from duel.records import DIMENSIONS, Answer
+from duel.records import Answer
 from duel.settings import Settings
 from duel.stages import asking, execute, verify
 from duel.stages.opening import options
@@ -82,8 +82,8 @@ async def round_of_votes(workspace: Workspace, settings: Settings, given: Namesp
         costs: defaultdict[tuple[str, str], float] = defaultdict(float)
         for job in asked:
             better = known_truth.better_is_challenger(job.known)
-            for vote in job.votes:  # the mean over the dimensions, from the better side; None where it did not parse
-                mean = sum(getattr(vote, name) for name in DIMENSIONS) / len(DIMENSIONS) if vote.parsed else None
+            for vote in job.votes:  # the mean over what counts, from the better side; None where it did not parse
+                mean = rubric.vote_points(vote, settings) / 100 if vote.parsed else None
                 said[vote.judge, job.known.id] += (mean if better or mean is None else 1 - mean,)
                 costs[vote.judge, job.known.id] += vote.cost or 0.0
         found[arm] = figures([job.known for job in asked], said, costs)

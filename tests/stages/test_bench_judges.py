@@ -39,6 +39,11 @@ def test_the_panel_is_asked_with_and_without_evidence_and_a_rerun_asks_nothing(t
     again = bench_judges.run(workspace, offline(workspace), each=1, rollouts=6, offline=True)
     assert again.found == first.found
     assert again.calls is not None and again.calls.calls == 0
+    # What counts is what counts in a duel: the same votes, on one dimension.
+    (tmp_path / "chain.toml").write_text('[judge]\nmetric_keys = ["protocol"]\n')
+    other = bench_judges.run(workspace, offline(workspace), each=1, rollouts=6, offline=True)
+    assert other.calls is not None and other.calls.calls == 0
+    assert other.found != first.found
 
 
 def test_where_nothing_can_be_run_judges_are_asked_without_evidence(tmp_path: Path) -> None:
