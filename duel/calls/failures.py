@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from duel.calls.rates import seconds_in
-from duel.calls.route import Provider
+from duel.calls.route import Provider, proxy_for
 from duel.errors import EndpointError, printable
 
 # Words of an endpoint, never our own, with which it says that a request does not fit the model's window.
@@ -186,8 +186,6 @@ def _hint(failure: Failure, provider: Provider, model: str, listed: Sequence[str
     if failure.kind == "tls":
         return "certificates are always verified: is the address right, and is this machine's clock?"
     if failure.unsent:  # the address may be wrong, or the proxy, whose own key stays out of sight
-        from duel.calls.transport import proxy_for
-
         proxy = printable((proxy_for(provider.base_url) or "").rpartition("@")[2])
         if not proxy:
             return "is the base URL right, and is the network there?"

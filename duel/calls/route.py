@@ -80,6 +80,19 @@ def base_url(address: str, where: str) -> str:
     return (f"{url}/v1" if not parts.path else url) + mark + query
 
 
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for `url`. Loopback never goes through one."""
+    from urllib.request import getproxies, proxy_bypass
+
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if host in LOOPBACK or proxy_bypass(host):
+        return None
+    proxies = getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
+
+
 def route_for(settings: Settings, workspace: Workspace, role: ModelRole, offline_url: str = "") -> Route:
     """The route of king and challenger ("writer"), of the panel ("judge"), of agent and overseer ("guide").
 

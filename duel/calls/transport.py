@@ -18,7 +18,7 @@ from yarl import URL
 from duel.calls.failures import Failure, Meaning, broken_reply, from_status
 from duel.calls.rates import Left, limits_left, retry_after
 from duel.calls.request import Reply
-from duel.calls.route import LOOPBACK, Provider
+from duel.calls.route import Provider, proxy_for
 from duel.calls.wire import StreamReader, decode, parse_json
 from duel.conversation.values import table
 from duel.sections import EndpointSection
@@ -128,19 +128,6 @@ async def received(
 
 async def whole(pieces: AsyncIterator[bytes]) -> bytes:
     return b"".join([piece async for piece in pieces])
-
-
-def proxy_for(url: str) -> str | None:
-    """The proxy that the environment names for `url`. Loopback never goes through one."""
-    from urllib.request import getproxies, proxy_bypass
-
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if host in LOOPBACK or proxy_bypass(host):
-        return None
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
 def without_key(body: bytes, key: str) -> bytes:

@@ -12,8 +12,7 @@ import pytest
 from duel import settings as settings_module
 from duel.calls import plan, route_for
 from duel.calls.prices import cost, price_of
-from duel.calls.route import base_url
-from duel.calls.transport import proxy_for
+from duel.calls.route import base_url, proxy_for
 from duel.errors import SettingsError
 from duel.sections import Price, RateLimit
 from duel.workspace import Workspace
