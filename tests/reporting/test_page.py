@@ -120,7 +120,7 @@ def test_the_keyboard_goes_through_the_turns(judged: Path, tab: Tab, shot: Shot)
     page.keyboard.press("k")
     page.locator(f"#turn #file:text-is('{second}')").wait_for()
     page.keyboard.press("h")
-    assert page.locator(".history details:not([open])").count() == 0
+    page.locator(".history details:not([open])").first.wait_for(state="detached")
     page.keyboard.press("Escape")
     assert page.inner_text("#rows .selected .mono") == second
     page.keyboard.press("?")
