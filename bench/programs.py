@@ -38,14 +38,21 @@ class Endpoint:
 
 
 @contextmanager
-def endpoint() -> Iterator[Endpoint]:
-    command = [sys.executable, "-m", "bench.endpoint"]
+def serving(module: str) -> Iterator[str]:
+    """A server in a process of its own; gives its first line, which says where it listens."""
+    command = [sys.executable, "-m", module]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            yield Endpoint(f"http://127.0.0.1:{int(process.stdout.readline())}")
+            yield process.stdout.readline().strip()
         finally:
             process.terminate()
+
+
+@contextmanager
+def endpoint() -> Iterator[Endpoint]:
+    with serving("bench.endpoint") as port:
+        yield Endpoint(f"http://127.0.0.1:{int(port)}")
 
 
 @dataclass

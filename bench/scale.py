@@ -18,14 +18,13 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.programs import Ran, run  # noqa: E402
+from bench.programs import Ran, run, serving  # noqa: E402
 from bench.sampling import make_file, text  # noqa: E402
 
 ROLLOUTS, FILE_ROWS = 4, 8000
@@ -83,7 +82,7 @@ def measure(folder: Path, turns: int, only: Sequence[str] | None) -> dict[str, R
     if not (folder / "chain.toml").exists():
         make(folder, turns)
     done: dict[str, Ran] = {}
-    with stand_in() as url:
+    with serving("duel.offline") as url:
         for name, script, arguments in STAGES:
             if only and name not in only:
                 continue
@@ -96,17 +95,6 @@ def measure(folder: Path, turns: int, only: Sequence[str] | None) -> dict[str, R
             done[name] = ran
             print(f"{turns:,}: {name}: {ran.cpu_s:.1f} s of CPU, {ran.peak_mb:.0f} MB", file=sys.stderr, flush=True)
     return done
-
-
-@contextmanager
-def stand_in() -> Iterator[str]:
-    command = [sys.executable, "-m", "duel.offline"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.terminate()
 
 
 def make(folder: Path, turns: int) -> None:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from duel.calls.request import COUNTED_USAGE
 from duel.judging import rubric
 from duel.judging.statistics import Floats, mean
-from duel.records import DIMENSIONS, Score
+from duel.records import DIMENSIONS, Score, Vote
 from duel.settings import Settings
 
 Flags = NDArray[np.bool_]
@@ -89,8 +89,8 @@ class Columns:
                 tokens[row, place] += [one if isinstance(one, int) and 0 <= one < MOST_TOKENS else 0 for one in told]
                 if vote.cost is not None:
                     cost[row, place] = vote.cost + np.nan_to_num(cost[row, place])
-                if values := vote.on(dimensions):
-                    votes[row, place, order] = [round(2 * value) for value in values]
+                if halves := _halves(vote, dimensions):
+                    votes[row, place, order] = halves
                 if vote.error:
                     # `unparsed: no-json: …` -> `unparsed: no-json`; `http-500: …` -> `http-500`
                     parts = vote.error.split(": ")
@@ -159,6 +159,12 @@ class Standings:
         return np.isfinite(self.values[:, :, 0])
 
 
+def _halves(vote: Vote, dimensions: Sequence[str]) -> list[int] | None:
+    """What a vote says on `dimensions`, 0 to 2; None where it did not parse."""
+    values = vote.on(dimensions)
+    return None if values is None else [round(2 * value) for value in values]
+
+
 def owed(files: Iterable[str], settings: Settings) -> Flags:
     """(T, 2): the orders in which a judge is to see each turn."""
     by_item = settings.judge.orders == "alternate"
@@ -198,8 +204,8 @@ def settle(score: Score, settings: Settings) -> Score:
     judges, dimensions = settings.judge.models, settings.judge.dimensions
     votes = np.full((1, len(judges), 2, len(dimensions)), np.nan)
     for vote in score.votes:
-        if vote.judge in judges and (values := vote.on(dimensions)):
-            votes[0, judges.index(vote.judge), ORDERS.index(vote.order)] = [round(2 * value) / 2 for value in values]
+        if vote.judge in judges and (halves := _halves(vote, dimensions)):
+            votes[0, judges.index(vote.judge), ORDERS.index(vote.order)] = [half / 2 for half in halves]
     due = np.broadcast_to(owed([score.file], settings)[:, None, :], votes.shape[:3])
     found = add_up(votes, due, counted_keys(settings), settings.quorum)
     told, halted, points = [vote for vote in score.votes if vote.parsed], False, None

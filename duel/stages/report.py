@@ -100,7 +100,8 @@ def _write(workspace: Workspace, settings: Settings) -> dict[str, Any]:
 
 def _told(summary: dict[str, Any], missing: list[dict[str, Any]], damage: list[ItemError]) -> list[str]:
     """What the run says at its end: the decision, where the turns went, and what was left out."""
-    told = ["OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing"] * summary["offline"]
+    stand_in = "OFFLINE STAND-IN: rules wrote and judged these turns; the figures mean nothing"
+    told = [stand_in] if summary["offline"] else []
     told.append(f"{printable(summary['verdict']['decision'])}: {summary['turns']['judged']:,} judged turns")
     told.append(", ".join(f"{row['turns']:,} {row['bucket']}" for row in summary["buckets"]))
     told += [f"{items:,} left out: {why}" for why, items in sorted(Counter(one["reason"] for one in missing).items())]

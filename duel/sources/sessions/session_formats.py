@@ -81,7 +81,9 @@ class Log:
 
 def events_of(folder: Path) -> Iterator[FileRecord]:
     """A folder `events` in which each file is one event, numbered, as OpenHands stores a conversation."""
-    for number, path in enumerate(sorted(folder.glob("*.json"), key=lambda path: (len(path.stem), path.stem)), 1):
+    from duel.workspace import natural_order
+
+    for number, path in enumerate(sorted(folder.glob("*.json"), key=lambda path: natural_order(path.stem)), 1):
         value = record_files.parsed(path.read_bytes())
         yield value if isinstance(value, dict) else Hole(number)
 
