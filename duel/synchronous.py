@@ -1,9 +1,13 @@
 """Async functions for callers that do not await: from plain code, and inside a running event loop, as in a notebook."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import wraps
+from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
@@ -21,7 +25,8 @@ def synchronous(function: Callable[Parameters, Coroutine[Any, Any, Value]]) -> C
             found: list[Value] = []
 
             async def work() -> None:  # asyncio.run takes the repr of what its task gives, and a summary's is long
-                found.append(await function(*arguments, **named))
+                with _interrupts_between_steps():
+                    found.append(await function(*arguments, **named))
 
             asyncio.run(work())
             return found[0]
@@ -38,3 +43,28 @@ def synchronous(function: Callable[Parameters, Coroutine[Any, Any, Value]]) -> C
                 raise
 
     return call
+
+
+@contextmanager
+def _interrupts_between_steps() -> Iterator[None]:
+    """Ctrl-C cancels the task between two steps of the loop; a second one does not wait for that.
+
+    asyncio's own handler cancels at once, also between a library's `future.done()` and its `set_result`: that fails.
+    """
+    loop = asyncio.get_running_loop()
+    cancel: Any = signal.getsignal(signal.SIGINT)
+    asked: list[asyncio.Handle] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if asked:
+            asked[0].cancel()
+            signal.default_int_handler(number, frame)
+        asked.append(loop.call_soon_threadsafe(cancel, number, frame))
+
+    if threading.current_thread() is threading.main_thread() and callable(cancel):
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is interrupt:
+            signal.signal(signal.SIGINT, cancel)

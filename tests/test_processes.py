@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from duel.processes import spread
 from tests.conftest import ROOT
 
 SCRIPT = "from duel.processes import spread\nprint('once', list(spread(len, ['a', 'bb', 'ccc'], 2)))\n"
@@ -28,3 +31,11 @@ def test_a_script_without_a_guard_is_run_once(clean_home: Path, piped: bool) -> 
         check=False,
     )
     assert (found.stdout, found.stderr, found.returncode) == ("once [1, 2, 3]\n", "", 0)
+
+
+def test_where_one_core_may_be_used_no_process_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container that is given one of the machine's cores would only wait for them."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    here: list[int] = []
+    list(spread(operator.iadd, [[1], [2]], 8, lambda: here))
+    assert here == [1, 2]  # another process would have a list of its own

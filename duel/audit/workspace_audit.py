@@ -8,7 +8,6 @@ no-sudo = "my_package:no_sudo"          # (reply, answer, commit) -> "", or what
 
 import hashlib
 import inspect
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -208,14 +207,13 @@ def audit_answers(examiner: Examiner) -> tuple[AuditTally, dict[str, str]]:
 def _each_chunk(examiner: Examiner) -> Iterator[AuditTally]:
     paths = examiner.workspace.answer_paths()
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
-    processes = min(len(chunks), os.cpu_count() or 1)
-    if len(paths) < FEW or processes < 2:
+    if len(paths) < FEW:
         return map(partial(_audit_chunk, examiner), chunks)
-    return spread(_audit_chunk, chunks, processes, partial(_examiner_apart, examiner, background()))
+    return spread(_audit_chunk, chunks, len(chunks), partial(_examiner_apart, examiner, background()))
 
 
 def _examiner_apart(examiner: Examiner, known: Counter[str]) -> Examiner:
-    BACKGROUND.update(known)
+    BACKGROUND.update(known - BACKGROUND)
     return examiner
 
 

@@ -4,7 +4,6 @@
 remote = "my_package:make"          # make(settings, sources) -> Executor
 """
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from duel.execution.containers import Containers
 from duel.execution.executor import Executor, Limits
 from duel.execution.replay import EvidenceRules
 from duel.execution.verification import Verifier
+from duel.processes import cores
 from duel.registry import Registry
 from duel.settings import Settings
 from duel.workspace import Workspace
@@ -79,4 +79,4 @@ def rules(settings: Settings) -> EvidenceRules:
 
 
 def workers(settings: Settings) -> int:
-    return settings.execute.workers or 2 * (os.cpu_count() or 1)
+    return settings.execute.workers or 2 * cores()

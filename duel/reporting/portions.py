@@ -5,7 +5,6 @@ portion hands the records for `final/` out, and writes those of the other bucket
 """
 
 import contextlib
-import gc
 import math
 import os
 import re
@@ -31,8 +30,6 @@ from duel.workspace import BUCKETS, Workspace, disk_errors
 MANIFEST = "kept.json"
 _IN_A_BUCKET = re.compile(rf"({'|'.join(BUCKETS)})/(\d+/)?[^/\0]+\.json")
 FEW = 1000  # turns up to which one process is quicker than two that have to start
-# Records hold no cycles: to look for some after every 700 objects takes 8 % of the time.
-OBJECTS = 100_000
 # A place among the scores, the score's file, its answer's.
 Scored = tuple[int, Path, Path | None]
 
@@ -189,17 +186,7 @@ def best_first(workspace: Workspace) -> list[Scored]:
 def portions(workspace: Workspace, settings: Settings, verdict: Verdict, scored: list[Scored]) -> Iterator[Portion]:
     """The portions in order; what was saved for them counts as saved by this process."""
     lots = [scored[start : start + PORTION_TURNS] for start in range(0, len(scored), PORTION_TURNS)]
-    given = (workspace, settings, verdict, len(scored))
-    processes = min(len(lots), os.cpu_count() or 1)
-    if len(scored) < FEW or processes < 2:
-        found: Iterator[Portion] = map(PortionWriter(*given).write, lots)
-    else:
-        found = spread(PortionWriter.write, lots, processes, partial(_writer_apart, *given))
-    for portion in found:
+    make = partial(PortionWriter, workspace, settings, verdict, len(scored))
+    for portion in spread(PortionWriter.write, lots, len(lots) if len(scored) >= FEW else 1, make):
         workspace.saves.take(portion.saved)
         yield portion
-
-
-def _writer_apart(*given: Any) -> PortionWriter:
-    gc.set_threshold(OBJECTS)
-    return PortionWriter(*given)

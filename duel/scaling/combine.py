@@ -232,7 +232,7 @@ def _written(export: Export, wanted: Sequence[Format], division: Division, apart
     if not apart or len(wanted) == 1:
         return [export.add(form, division) for form in wanted]
     work = ((export.new, form.name, division) for form in wanted)
-    made = spread(_written_apart, work, min(len(wanted), row_checks.processes()))
+    made = spread(_written_apart, work, min(len(wanted), row_checks.MOST_PROCESSES))
     return [export.take(written) for written in made]
 
 

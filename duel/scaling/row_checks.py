@@ -5,7 +5,6 @@ Each check raises ItemError with the reason that keeps its row out of the set, o
 
 import ast
 import hashlib
-import os
 import re
 import unicodedata
 import warnings
@@ -38,6 +37,7 @@ from duel.settings import Settings
 
 BATCH_BYTES = 2_000_000
 ALONE = 30_000_000  # bytes of rows that one process reads; from there on it pays to start others
+MOST_PROCESSES = 8
 FACETS = ("source", "type", "license", "language", "tool", "complexity")
 LONGEST = 2_000_000  # characters of a row; what is longer is a log, no example
 FEWEST_WORDS = 5  # words that all replies of a row without a call must have together
@@ -100,18 +100,11 @@ def read(
 ) -> Iterator[ReadBatch]:
     """The rows of `files` in their order; `key` is the workspace's secret, a word of `refused` costs a row."""
     make = partial(RowChecks, settings, benchmarks, key, refused)
-    if are_many(files):
-        yield from spread(_batch, _batches(files), processes(), make)
-    else:
-        yield from map(partial(_batch, make()), _batches(files))
+    return spread(_batch, _batches(files), MOST_PROCESSES if are_many(files) else 1, make)
 
 
 def are_many(files: Sequence[tuple[Kind, Path]]) -> bool:
-    return sum(path.stat().st_size for _, path in files) > ALONE and processes() > 1
-
-
-def processes() -> int:
-    return min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return sum(path.stat().st_size for _, path in files) > ALONE
 
 
 def _batches(files: Sequence[tuple[Kind, Path]]) -> Iterator[RowBatch]:

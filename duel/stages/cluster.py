@@ -12,7 +12,6 @@ reads   prompt/, commit/, shards/
 writes  what the stages write in shards/, then what `duel shard merge` writes
 """
 
-import os
 from pathlib import Path
 
 from duel.bookkeeping import Result
@@ -22,6 +21,7 @@ from duel.cluster.ray_engine import Allotment, Ended
 from duel.cluster.shards import Shard
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN
+from duel.processes import cores
 from duel.settings import Settings
 from duel.stages import shard
 from duel.workspace import SHARD_FILE, SHARDS_FOLDER, Workspace
@@ -55,7 +55,7 @@ def run(
             say("\n".join(f"    {line}" for line in [*lines[-4:], f"all of it: {log}"]))
 
     allotment = Allotment(parts, budget, share)
-    with workspace.lock("cluster", "duel cluster run"), ray_engine.connected(address, workers or os.cpu_count() or 1):
+    with workspace.lock("cluster", "duel cluster run"), ray_engine.connected(address, workers or cores()):
         code, codes = ray_engine.run_all(plan, str(workspace.root), allotment, flags, say_ended)
     if code not in (EXIT_FINISHED, EXIT_OPEN):
         return Result("cluster", code, codes)

@@ -212,7 +212,7 @@ def test_several_processes_give_the_same_bytes_as_one(
     combine(script, tmp_path)
     alone = digests(combined(tmp_path))
     monkeypatch.setattr(row_checks, "ALONE", 0)
-    monkeypatch.setattr(row_checks, "processes", lambda: 2)
+    monkeypatch.setattr(processes, "cores", lambda: 2)
     monkeypatch.setattr(row_checks, "BATCH_BYTES", 9_000)
     combine(script, tmp_path)
     assert digests(combined(tmp_path)) == alone and not list((tmp_path / ".duel").glob("combine*"))
