@@ -3,7 +3,7 @@
     python -m bench.report [--turns 10000] [--workspace DIR]
 
 Makes a seeded workspace with histories of 20 to 60 KB (kept where --workspace names a folder), runs report.py twice,
-and opens index.html in headless Chromium where it is installed. Budget: 10 s, 400 MB, 2 s.
+and opens index.html in headless Chromium where it is installed. Budget: 10 s, 400 MB, 2 s; 100,000 turns: 60 s.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def open_page(root: Path) -> None:
         print(
             f"a first key in the search is answered after {keys[0]:.0f} ms, the next after {max(keys[1:]):.0f} at most"
         )
-        watched.assert_quiet()
+        assert watched.trouble == []  # many turns lie in files beside the page, which it asks for
         browser.close()
 
 

@@ -33,8 +33,7 @@ def fit(messages: Sequence[Message], limit: int) -> list[Message]:
     head, newest = turns[0], len(fitted) - 1
     room = limit - history_tokens([*fitted[:head], Message(role="user", content=MARKER.format(count=0))])
     sizes = [history_tokens([message]) for message in fitted]
-    starts = [*turns, newest]
-    start = next(i for i in starts if i >= newest - 1 or sum(sizes[i:]) <= room)
+    start = next(i for i in [*turns, newest] if i >= newest - 1 or sum(sizes[i:]) <= room)
     if start > head:
         told, before, after = MARKER.format(count=start - head), fitted[:head], fitted[start:]
         if not before or before[-1].role == "system":

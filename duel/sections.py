@@ -4,6 +4,7 @@ What each section is about and each key does stands in `wordlists/settings.toml`
 `duel init` are made from it.
 """
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat
@@ -168,7 +169,7 @@ class JudgeSection(Sampling):
     rate_limits: dict[str, RateLimit] = {}
     fallback: Fallback | None = None
 
-    @property
+    @cached_property
     def dimensions(self) -> tuple[str, ...]:
         """What judges are asked: the five, whether they count or not, and what else counts."""
         return (*DIMENSIONS, *(name for name in self.metric_keys if name not in DIMENSIONS))

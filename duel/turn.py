@@ -28,8 +28,7 @@ def command(text: str) -> str:
 def thought(text: str) -> str:
     """What stands before the first bash block, without the `THOUGHT:` label."""
     match = BLOCK.search(text)
-    before = text[: match.start()] if match else text
-    return re.sub(r"^\s*THOUGHT:\s*", "", before).strip()
+    return re.sub(r"^\s*THOUGHT:\s*", "", text[: match.start()] if match else text).strip()
 
 
 def format_problem(text: str, finish_reason: str = "stop") -> str:

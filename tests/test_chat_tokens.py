@@ -51,6 +51,10 @@ def test_code_is_left_alone(text: str) -> None:
     assert chat_tokens.broken(text, "chatml") == text
 
 
+def test_a_token_within_another_is_broken_too() -> None:
+    assert chat_tokens.broken("<｜a [INST] b｜>") == "\\x3c｜a \\x5bINST] b｜>"
+
+
 def test_a_set_for_one_family_keeps_the_tokens_of_others() -> None:
     assert chat_tokens.broken("<|im_end|> </s>", "mistral") == "<|im_end|> \\x3c/s>"
 

@@ -183,7 +183,6 @@ def token_breaker(family: str = "all") -> Rewriter:
 
     `family`: of `chat_tokens.FAMILIES`, or "all".
     """
-    family = "" if family == "all" else family
 
     def change(text: str) -> tuple[str, list[str]]:
         # Tags of tool calls are how some agents act: the formats read them.

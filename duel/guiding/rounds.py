@@ -160,8 +160,7 @@ def _part(series: str, rounds: Rounds, rates: Mapping[int, InterventionRates]) -
             f" within a task 0.1) takes about {needed:,} tasks a round; there are {newest.tasks:,}."
         )
     table = Table.of("guide", [{"round": number, **vars(one)} for number, one in rates.items()])
-    title = f"Series {series}: overseer {code(newest.overseer)}"
-    return ReportPart(title, [table], notes)
+    return ReportPart(f"Series {series}: overseer {code(newest.overseer)}", [table], notes)
 
 
 def chart(rates: Mapping[int, InterventionRates]) -> Drawing:

@@ -104,8 +104,7 @@ class Reader:
         if reason := differs(path.stem, score, answer, self.verdict, self.settings.judge.observed):
             detail = "the score is not of this verdict; validate.py asks anew"
             raise NotOfThisVerdict(reason, detail, where=score.instance_id)
-        commit = self._commit(answer.instance_id)
-        judged = Judged(score, answer, commit, answer.audit("challenger"))
+        judged = Judged(score, answer, self._commit(answer.instance_id), answer.audit("challenger"))
         turn = judged.turn = self._turn(place, path, answer_path, judged)
         if self.verdict.repeats and turn.score is not None:
             judged.expected = self.verdict.repeats.expected(turn.score)

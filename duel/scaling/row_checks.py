@@ -139,8 +139,7 @@ def _batch(checks: "RowChecks", batch: RowBatch) -> ReadBatch:
         scrubbed.update(checks.scrubbed)
     nothing = duplicates.hashed_words("")
     words = [nothing if isinstance(one, Dropped) else one.words for one in found]
-    bands = duplicates.bands_of(words, HASHES, ROWS)
-    return ReadBatch(kind, file, found, bands, noticed, scrubbed)
+    return ReadBatch(kind, file, found, duplicates.bands_of(words, HASHES, ROWS), noticed, scrubbed)
 
 
 def digest(text: bytes) -> bytes:
