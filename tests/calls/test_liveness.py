@@ -21,7 +21,7 @@ from duel.calls import Provider, Reply, Request, Summary
 from duel.calls.client import Client
 from duel.calls.failures import Failure, Meaning
 from duel.calls.prices import Spending
-from duel.calls.rates import Left
+from duel.calls.rates import Left, limits_left
 from duel.calls.seats import Seats
 from duel.errors import ItemError
 from tests.calls.jobs import a_route
@@ -30,6 +30,7 @@ from tests.calls.virtual import World, run
 MODELS = ("judge/a", "judge/b", "judge/c")
 USAGE = {"prompt_tokens": 100, "completion_tokens": 10}
 ENDLESS = Left(1.0, 0.0, 1e6)
+COSTS = {"requests": 1.0, "tokens": 110.0}  # what a call takes of a limit
 # What an endpoint does in place of a reply, and after how many seconds at most.
 TROUBLE: dict[str, tuple[float, Failure]] = {
     "429": (0.1, Failure("http-429", Meaning.REFUSED, "slow down", 429)),
@@ -115,6 +116,33 @@ class InStep(Weather):
         if kind == "good":
             return Reply("yes", "", "stop", orjson.loads(body)["model"], USAGE), {}
         return Failure(kind, Meaning.FAULT, "the server had an error", 500 if kind == "500" else 0), {}
+
+
+@dataclass
+class Refilled(Weather):
+    """A limit as providers have it: so much at once, refilled evenly a second, told in headers."""
+
+    kind: str = "requests"
+    refused: int = 0
+    _left: dict[str, float] = field(default_factory=dict)
+    _at: dict[str, float] = field(default_factory=dict)
+
+    async def send(self, provider: Provider, body: bytes) -> tuple[Reply | Failure, dict[str, Left]]:
+        model, now, cost = orjson.loads(body)["model"], asyncio.get_running_loop().time(), COSTS[self.kind]
+        size, rate = 20 * cost, 50 * cost
+        left = min(size, self._left.get(model, size) + (now - self._at.get(model, now)) * rate)
+        fits = left >= cost
+        self._left[model], self._at[model] = left - cost * fits, now
+        self.refused += not fits
+        told = {
+            "limit": size,
+            "remaining": int(self._left[model]),
+            "reset": f"{(size - left + cost * fits) / rate:.3f}s",
+        }
+        headers = {f"x-ratelimit-{name}-{self.kind}": str(value) for name, value in told.items()}
+        await asyncio.sleep(self.latency_s if fits else 0.002)
+        reply = Reply("yes", "", "stop", model, USAGE)
+        return reply if fits else Failure("http-429", Meaning.REFUSED, "slow down", 429), limits_left(headers, 0)
 
 
 @dataclass
@@ -243,3 +271,16 @@ def test_refusals_by_chance_teach_no_pace_that_grows_without_end(noise: float, s
     """1,000 calls of 20 ms. A run of 500 once stood still here, its next call minutes away."""
     world = World(1000, latency_s=0.02, refusal_s=0.002, noise=noise, seed=seed, retry_after_s=0.02, says_so=says_so)
     assert world.run().seconds < 400
+
+
+@pytest.mark.parametrize(("latency_s", "refused"), [(0.005, 0), (0.5, 45)])
+@pytest.mark.parametrize("kind", ["requests", "tokens"])
+def test_limits_that_headers_tell_of_are_kept(kind: str, latency_s: float, refused: int, tmp_path: Path) -> None:
+    """50 calls (or 5,500 tokens) a second, refilled evenly: only what was out before the headers told is refused.
+
+    Where no header is read it is 312, and 96 of calls of half a second.
+    """
+    weather = Refilled(1, 0.0, [], 0.0, latency_s, kind=kind)
+    ended = many(weather, tmp_path).run(300, 2000)
+    assert (ended.replies, ended.failed) == (300, [])
+    assert weather.refused <= refused

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -217,39 +218,20 @@ def test_calls_that_hang_are_given_up_and_asked_again(house: House, monkeypatch:
     assert summary.faults["hung"] > 20 and summary.calls < 200
 
 
-@pytest.mark.parametrize("kind", ["requests", "tokens"])
-def test_limits_that_headers_tell_of_are_kept(house: House, kind: str) -> None:
-    """50 calls (or 5,000 tokens) a second, refilled evenly: nothing is refused once the headers have told.
+def test_headers_of_a_response_keep_the_next_call_back(house: House) -> None:
+    """How well many calls keep to such a limit is shown on virtual time (`test_liveness.py`)."""
+    asked_at: list[float] = []
 
-    None of 120 is on a quiet machine, 32 were on one under a load of 28; 64 and more are where no header is read.
-    """
-    bucket = Bucket(20 if kind == "requests" else 2200, 50 if kind == "requests" else 5500, kind)
-    with Faulty(bucket.play) as server:
-        summary = house.drive(house.questions(120), server.base_url)
-    assert summary.done == 120 and summary.faults.total() <= 50
-
-
-@dataclass
-class Bucket:
-    """A limit as providers have it: `size` at once, refilled evenly at `rate` a second, told in headers."""
-
-    size: float
-    rate: float
-    kind: str
-    left: float = -1.0
-    at: float = 0.0
-
-    def play(self, asked: Asked) -> Said:
-        now, cost = time.monotonic(), 1.0 if self.kind == "requests" else 110.0
-        self.left = self.size if self.left < 0 else min(self.size, self.left + (now - self.at) * self.rate)
-        self.at = now
-        fits = self.left >= cost
-        self.left -= cost * fits
-        said = good(asked, usage_in=10) if fits else refusal(429, "slow down")
-        reset = (self.size - self.left) / self.rate
-        told = {"limit": self.size, "remaining": int(self.left), "reset": f"{reset:.3f}s"}
-        said.headers = {f"x-ratelimit-{name}-{self.kind}": str(value) for name, value in told.items()}
+    def play(asked: Asked) -> Said:
+        asked_at.append(time.monotonic())
+        said = good(asked)
+        said.headers = {"x-ratelimit-limit": "1", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "0.3"}
         return said
+
+    with Faulty(play) as server:
+        summary = house.drive(house.questions(3), server.base_url, concurrency=1)
+    assert (summary.done, summary.calls) == (3, 3)
+    assert all(later - earlier >= 0.3 for earlier, later in pairwise(asked_at))
 
 
 def test_the_second_provider_takes_over_whatever_keeps_the_first_from_answering(house: House) -> None:
