@@ -186,7 +186,8 @@ GUARDS: dict[int, tuple[str, list[str]]] = {
     24: (
         "limits per minute",
         [
-            "calls/test_outages.py::test_limits_that_headers_tell_of_are_kept",
+            "calls/test_outages.py::test_headers_of_a_response_keep_the_next_call_back",
+            "calls/test_liveness.py::test_limits_that_headers_tell_of_are_kept",
             "calls/test_level.py::test_nine_tenths_of_a_limit_per_minute_are_used_however_slow_the_calls",
         ],
     ),

@@ -125,14 +125,16 @@ async def drive(
         budget = settings.endpoint.budget_usd
         spending = Spending(None if budget is None else budget - ledger.spent())
         client = Client(route, settings, ledger, HttpTransport(route.endpoint), spending, summary)
-        before = gc.get_threshold()
-        gc.freeze()
+        before, is_frozen = gc.get_threshold(), gc.get_freeze_count() > 0  # by whoever calls this: then it stays so
+        if not is_frozen:
+            gc.freeze()
         gc.set_threshold(*COLLECTING)
         try:
             await _Run(client, asker(client)).all(iter(jobs), Progress(summary, client, total, passed))
         finally:
             gc.set_threshold(*before)
-            gc.unfreeze()
+            if not is_frozen:
+                gc.unfreeze()
         if again and summary.exit_code == 0:
             ledger.finish_again(stage)
     return summary

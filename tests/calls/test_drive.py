@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import weakref
@@ -30,6 +31,23 @@ def test_every_item_is_answered_and_saved(house: House) -> None:
     assert (summary.done, summary.calls, summary.exit_code) == (50, 50, 0)
     assert len(house.saved) == stats["unique_ok"] == 50
     assert summary.tokens_in > 0 and summary.tokens_out > 0
+
+
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_what_the_caller_has_frozen_stays_frozen_and_nothing_else(house: House, is_frozen: bool) -> None:
+    """A notebook's own heap: a search for garbage that looks at all of it again takes long."""
+    before = gc.get_freeze_count()
+    gc.unfreeze()
+    try:
+        if is_frozen:
+            gc.freeze()
+        held = gc.get_freeze_count()
+        with endpoint() as stand_in:
+            house.drive(house.questions(2), stand_in.base_url)
+        assert (gc.get_freeze_count() > held // 2) is is_frozen
+    finally:
+        if before:
+            gc.freeze()
 
 
 def test_a_rerun_makes_no_call(house: House) -> None:
