@@ -42,7 +42,7 @@ def main() -> None:
 def fill(folder: Path, turns: int) -> None:
     from bench.false_accepts import World, duel
     from duel.bookkeeping import Stage
-    from duel.file_sums import Snapshot
+    from duel.standing import Snapshot
     from duel.judging import kept_case
     from duel.judging.gate import Case
     from duel.judging.panel import Panel

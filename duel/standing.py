@@ -5,20 +5,59 @@ and the sum of the files (`duel.file_sums`). What a stage saves leaves standing 
 sums move on by what it saved itself, and by nothing else.
 """
 
+import contextlib
 import hashlib
+import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import orjson
 
-from duel.file_sums import Snapshot
+from duel.file_sums import MODULUS, term
 from duel.records.record import json_object
 from duel.settings import Settings
 from duel.workspace import Workspace
 
 STANDING_FILE = "standing.json"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The files of some kinds when it was taken: "prompt", "commit", "answer", "score" (of all contests), a bucket."""
+
+    workspace: Workspace
+    kinds: tuple[str, ...]
+    found: int
+    added: int  # what this process had added by then
+
+    @classmethod
+    def take(cls, workspace: Workspace, *kinds: str) -> Self:
+        found, added = 0, sum(workspace.saves.added[kind] for kind in kinds)
+        folders: list[Path] = []
+        for kind in kinds:
+            if kind == "answer":
+                folders += workspace.answer_folders()
+            else:
+                contests = workspace.side_contests() if kind == "score" else []
+                for folder in (workspace.root / kind, *(workspace.root / kind / f"_{name}" for name in contests)):
+                    folders += workspace.folders.inside(folder)
+        for folder in folders:
+            inside = folder.relative_to(workspace.root).as_posix()
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+                found += sum(term(f"{inside}/{entry.name}", entry) for entry in entries)
+        return cls(workspace, kinds, found % MODULUS, added)
+
+    @property
+    def before(self) -> str:
+        return f"{self.found:032x}"
+
+    def now(self) -> str:
+        """The sum as it is if nobody but this process has changed a file since: one edited meanwhile is not in it."""
+        added = sum(self.workspace.saves.added[kind] for kind in self.kinds) - self.added
+        return f"{(self.found + added) % MODULUS:032x}"
 
 
 def ground(settings: Settings, *further: object) -> str:

@@ -23,8 +23,8 @@ import orjson
 
 from duel.audit.pull_facts import CHUNK, MAX_DIFF, WORD
 from duel.errors import DuelError
-from duel.file_sums import Snapshot
 from duel.records import Answer, Commit
+from duel.standing import Snapshot
 from duel.workspace import SHARDS_FOLDER, Workspace
 
 # Counts lie in a table of fixed size, so that memory does not grow with the workspace. With 500,000 names two share a

@@ -14,13 +14,13 @@ import numpy as np
 import orjson
 
 from duel.calls.request import COUNTED_USAGE
-from duel.file_sums import Snapshot
 from duel.judging import looks
 from duel.judging.gate import Case
 from duel.judging.panel import Panel
 from duel.judging.rubric import short_hash
 from duel.judging.scoring import ARRAYS, LENGTHS, ORDERS, Columns, Objects, VoteTable, objects
 from duel.settings import Settings
+from duel.standing import Snapshot
 
 KEPT = "scores.parquet"
 KEPT_FORMAT = "duel-case/6"

@@ -18,7 +18,6 @@ import orjson
 from duel import pull, standing
 from duel.command import say
 from duel.errors import ItemError, printable
-from duel.file_sums import Snapshot
 from duel.records import Answer, Commit, Prompt, Score
 from duel.records.record import json_object
 from duel.sections import SampleSection
@@ -78,7 +77,7 @@ class Output:
         workspace, mark = self.workspace, read_mark(self.workspace)
         if mark.get("made_with") != self.made_with:
             return False
-        files = Snapshot.take(workspace, *TURN_FILES)
+        files = standing.Snapshot.take(workspace, *TURN_FILES)
         stand = standing.recall(workspace, "prompt", self.made_with, files) is not None
         changed = []
         for name, digest in mark["files"].items():

@@ -19,7 +19,6 @@ from duel.calls.route import ModelRole
 from duel.candidates import FormKept, Question, Refused
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError
-from duel.file_sums import Snapshot
 from duel.offline import endpoint_url
 from duel.records import Answer, Candidate, Commit, Side
 from duel.settings import Settings
@@ -164,11 +163,11 @@ class WritingStage(AskingStage):
     SIDE: ClassVar[Side]
     BEFORE: ClassVar[tuple[str, ...]] = ()  # the stages whose work this one leaves as it is
     forms: defaultdict[str, FormKept] = field(default_factory=lambda: defaultdict(FormKept))  # by model
-    files: Snapshot | None = None  # as they were before; None where nothing was looked at
+    files: standing.Snapshot | None = None  # as they were before; None where nothing was looked at
 
     def recalled(self) -> bool:
         """True where an earlier run has found nothing open, and nothing has changed since."""
-        files, on = Snapshot.take(self.workspace, "prompt", "commit", "answer"), standing.ground(self.settings)
+        files, on = standing.Snapshot.take(self.workspace, "prompt", "commit", "answer"), standing.ground(self.settings)
         if self.again or (known := standing.recall(self.workspace, self.SIDE, on, files)) is None:
             self.files = files
             return False

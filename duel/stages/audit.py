@@ -22,7 +22,6 @@ from duel.audit.contamination import Benchmarks
 from duel.bookkeeping import Result
 from duel.command import say, say_error
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, WorkspaceError
-from duel.file_sums import Snapshot
 from duel.records import Answer, Audit, Commit, Side
 from duel.settings import Settings
 from duel.stages.asking import AskingStage, faces
@@ -56,7 +55,7 @@ def run(
         say("reading lists of benchmarks …")
         benchmarks = Benchmarks.load(settings, workspace, offline)
         say(f"auditing the {side} of each answer …")
-        files, name = Snapshot.take(workspace, "prompt", "commit", "answer"), f"audit {side}"
+        files, name = standing.Snapshot.take(workspace, "prompt", "commit", "answer"), f"audit {side}"
         on = workspace_audit.ground(settings, benchmarks).hex()
         if not again and (known := standing.recall(workspace, name, on, files)) is not None:
             save(known["summary"], known["dropped"])

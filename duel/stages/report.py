@@ -17,7 +17,6 @@ from duel import standing
 from duel.bookkeeping import Result
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, ItemError, UserError, printable
-from duel.file_sums import Snapshot
 from duel.placement import Representatives
 from duel.refining import rewrites
 from duel.reporting import charts, markdown, report_sections
@@ -33,7 +32,7 @@ PAGES = ("*.html", "*.md", "*.svg", "turns/*.js")
 def run(workspace: Workspace, settings: Settings) -> Result:
     """Write the report and sort the turns, unless nothing has changed since; `found` is what `--json` prints."""
     with workspace.lock("report", "report.py"):
-        files = Snapshot.take(workspace, "commit", "answer", "score", *BUCKETS)
+        files = standing.Snapshot.take(workspace, "commit", "answer", "score", *BUCKETS)
         known = standing.recall(workspace, "report", _rests_on(workspace, settings), files)
         if known is None:
             known = _write(workspace, settings)

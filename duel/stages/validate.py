@@ -22,7 +22,6 @@ from duel.bookkeeping import Result, Stage
 from duel.calls.route import ModelRole
 from duel.command import say
 from duel.errors import EXIT_FINISHED, EXIT_OPEN, EndpointError, NotAccepted
-from duel.file_sums import Snapshot
 from duel.judging import contests, gate, kept_case, looks, rubric, survey
 from duel.judging.panel import Panel
 from duel.records import Answer, Verdict
@@ -31,6 +30,7 @@ from duel.reporting.report_sections import say_verdict
 from duel.review import ballots, calibration
 from duel.settings import Settings
 from duel.stages import asking, choose, estimate
+from duel.standing import Snapshot
 from duel.synchronous import synchronous
 from duel.workspace import Workspace
 

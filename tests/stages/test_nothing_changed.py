@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from duel.file_sums import Snapshot
 from duel.judging import kept_case
 from duel.records import Answer
+from duel.standing import Snapshot
 from duel.workspace import BUCKETS, Workspace
 from tests.conftest import Finished
 from tests.offline.watched import StandIn
