@@ -25,6 +25,7 @@ Script = Callable[..., Finished]
 
 BADNESS = {1: 0.50, 2: 0.30, 3: 0.15}
 """The share of bad proposals of each round's agent; the overseer knows each, so it is the rate of interventions."""
+TASKS = 3  # of a run that is interrupted
 SETTINGS = "[guide]\nverify = false\ntasks = {tasks}\nheld_out = {held_out}\n"
 MODELS = 'agent_model = "offline-stand-in/agent-30"\noverseer_model = "offline-stand-in/overseer"\n'
 SANDBOX = '[execute]\nbackend = "bubblewrap"\n'
@@ -147,8 +148,8 @@ def test_an_interrupted_run_ends_with_the_same_bytes_and_no_call_twice(
         script("guide", "--workspace", broken.root, code=0)
         counted = stand_in.stats()
     assert guided_files(broken) == undisturbed
-    # Only what was in flight when the process was killed had to be asked again.
-    assert counted["extra_ok"] <= (half["max_inflight"] if how == signal.SIGKILL else 0)
+    # Only what was out or not yet on the disk when the process was killed had to be asked again: a reply a task.
+    assert counted["extra_ok"] <= (TASKS if how == signal.SIGKILL else 0)
     assert half["unique_ok"] < counted["unique_ok"]
 
 
@@ -159,7 +160,7 @@ def undisturbed() -> dict[str, bytes]:
 
 
 def to_interrupt(drawn: Path, folder: Path) -> Workspace:
-    return workspace_of(drawn, folder, tasks=3, held_out=0.4, more=MODELS + "max_steps = 5\n" + SANDBOX)
+    return workspace_of(drawn, folder, tasks=TASKS, held_out=0.4, more=MODELS + "max_steps = 5\n" + SANDBOX)
 
 
 def guided_files(workspace: Workspace) -> dict[str, bytes]:
