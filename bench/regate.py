@@ -42,10 +42,10 @@ def main() -> None:
 def fill(folder: Path, turns: int) -> None:
     from bench.false_accepts import World, duel
     from duel.bookkeeping import Stage
-    from duel.standing import Snapshot
     from duel.judging import kept_case
     from duel.judging.gate import Case
     from duel.judging.panel import Panel
+    from duel.standing import Snapshot
 
     for number in range(turns):
         for name in (f"answer_{number // 5000}", "score"):

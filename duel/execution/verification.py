@@ -100,8 +100,7 @@ class Verifier:
             return last
         harness = harnesses.of(attempt.messages)
         async with closing(await self.replayer.state(attempt.start)) as state:
-            told = await replay(state, harnesses.steps(attempt.messages, harness), harness)
-            told.check(MIN_FAITHFUL)
+            (await replay(state, harnesses.steps(attempt.messages, harness), harness)).check(MIN_FAITHFUL)
             outcome = await state.run(_DIFF + attempt.start.commit)
         if outcome.exit or outcome.stdout.total > len(outcome.stdout.text):
             raise ExecutionError("no-diff", f"the change cannot be read: {outcome.stderr.text.strip()[:200]}")

@@ -286,8 +286,7 @@ def judge(
 
 def verdict(scores: Sequence[Score], settings: Settings | None = None) -> Verdict:
     """What the votes of `scores` add up to, how sure that is, and whether the challenger is accepted."""
-    judges = dict.fromkeys(vote.judge for score in scores for vote in score.votes)
-    chosen = panel_of(judges, settings)
+    chosen = panel_of(dict.fromkeys(vote.judge for score in scores for vote in score.votes), settings)
     return gate.decide(gate.Case(Columns.by_panel(scores, chosen), chosen, chosen.duel.mode))
 
 

@@ -10,7 +10,8 @@ reads and writes  .duel/ledger.sqlite, where batches and replies lie
 from argparse import Namespace
 
 from duel import calls, command
-from duel.calls.batches.batch_steps import Batch, BatchRows, Passage
+from duel.calls.batches.batch_rows import Batch, BatchRows
+from duel.calls.batches.batch_steps import Passage
 from duel.calls.ledger import Ledger
 from duel.calls.transport import NoAnswer
 from duel.command import say

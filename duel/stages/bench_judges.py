@@ -72,8 +72,7 @@ run = synchronous(run_async)
 async def round_of_votes(workspace: Workspace, settings: Settings, given: Namespace) -> Result:
     stage = Stage(NAME, workspace, settings, given.again, given.offline)
     with workspace.lock("bench", "duel bench-judges"):
-        pairs = await with_observations(stage, drawn(workspace, settings, given))
-        jobs = questions(stage, pairs)
+        jobs = questions(stage, await with_observations(stage, drawn(workspace, settings, given)))
         summary = await asking.drive(jobs, stage, role="judge", total=len(jobs))
     found: dict[str, Any] = {}
     for arm in ARMS:

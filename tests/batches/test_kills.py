@@ -16,7 +16,7 @@ import pytest
 
 from duel import cli
 from duel.calls.batches import batch_steps
-from duel.calls.batches.batch_steps import BatchRows
+from duel.calls.batches.batch_rows import BatchRows
 from duel.workspace import Workspace
 from tests.batches.conftest import replies
 from tests.batches.shapes import Shapes

@@ -11,12 +11,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import aiohttp
 import orjson
 
 from duel.calls.batches import PROVIDERS
+from duel.calls.batches.batch_rows import Batch
 from duel.calls.failures import Failure, Meaning, broken_reply, from_error_object, from_status
 from duel.calls.request import Reply
 from duel.calls.route import Provider
@@ -24,9 +25,6 @@ from duel.calls.transport import MAX_REPLY_BYTES, NoAnswer, received, whole, wit
 from duel.calls.wire import parse_json, string
 from duel.calls.wire import read as read_reply
 from duel.conversation.values import table, tables
-
-if TYPE_CHECKING:
-    from duel.calls.batches.batch_steps import Batch
 
 # A batch of 200 MB goes out, and its results come in, within this; between two bytes a minute at most.
 WHOLE_S, BETWEEN_BYTES_S = 3600.0, 60.0

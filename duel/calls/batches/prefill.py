@@ -10,7 +10,8 @@ from typing import Any, BinaryIO
 
 import orjson
 
-from duel.calls.batches.batch_steps import BY_FILE, FAILS_BEFORE_LIVE, Batch, BatchAsked, BatchRows, Passage, shape_of
+from duel.calls.batches.batch_rows import Batch, BatchAsked, BatchRows
+from duel.calls.batches.batch_steps import BY_FILE, FAILS_BEFORE_LIVE, Passage, shape_of
 from duel.calls.client import MOST_RAISE, Client
 from duel.calls.ledger import CUT, Ledger, now_in_utc
 from duel.calls.request import Reply, Request
