@@ -51,6 +51,7 @@ def turns(workspace: Workspace, settings: Settings, buckets: Sequence[Bucket]) -
             try:
                 kept = workspace.read(path, Kept)
                 instance_id = kept.instance_id
+                require(instance_id not in settings.generate.exclude_ids, "excluded", "by `[generate] exclude_ids`")
                 answer = workspace.find_answer(path.stem, folders)
                 with suppress(ItemError):  # the audit of the answer's candidates may be newer than the bucket
                     found = workspace.read(answer, Answer) if answer else kept

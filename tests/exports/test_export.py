@@ -108,6 +108,15 @@ def test_leaking_contaminated_and_refused_turns_stay_out(export: Callable[..., A
     assert {row["license"] for row in rows(workspace, "sft")} == {"MIT"}
 
 
+def test_turns_of_an_excluded_pull_request_stay_out(export: Callable[..., Any], workspace: Workspace) -> None:
+    (workspace.root / "chain.toml").write_text(
+        '[generate]\nexclude_ids = ["acme__tool3-3"]\n[audit]\ndecontaminate = []\n'
+    )
+    export()
+    assert manifest(workspace)["dropped"] == {"excluded": 1}
+    assert "acme__tool3-3" not in {row["instance_id"] for row in rows(workspace, "sft")}
+
+
 def test_without_enforcement_leaks_and_broken_rules_pass_and_contamination_does_not(
     export: Callable[..., Any], workspace: Workspace
 ) -> None:
