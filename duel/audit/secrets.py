@@ -103,8 +103,7 @@ def _is_random(value: str) -> bool:
     """True for what looks drawn by a machine: letters and digits mixed, and at least 3 bits a character."""
     if _DUMMY.search(value) or not (re.search(r"\d", value) and re.search(r"[A-Za-z]", value)):
         return False
-    counts = Counter(value)
-    return -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values()) >= 3.0
+    return -sum(n / len(value) * math.log2(n / len(value)) for n in Counter(value).values()) >= 3.0
 
 
 def _is_credential(value: str) -> bool:

@@ -118,7 +118,7 @@ def _write_split(
         reasons = ", ".join(sorted({drop.reason for drop in dropped})) or "there is nothing to write"
         hint = "report/dropped.jsonl names each example with its reason"
         if "no-pair" in reasons or "no-score" in reasons:
-            hint = "pairs come out of duels (final/, refined/, --defeat-pairs), or out of runs with --outcomes"
+            hint = "pairs come out of duels, or of runs with --outcomes where dpo, reward or kto are asked for alone"
         elif "native-tool-calls" in reasons:
             hint = "use trl-tools, openai-tools, anthropic, atif or codeact"
         raise ExportError(f"`{form.name}` can hold no example of {split}", where="--format", value=reasons, hint=hint)

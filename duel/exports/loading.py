@@ -12,14 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from duel import placement, shell, turn
+from duel import placement, shell, turn, untrusted
+from duel.audit import protocol
 from duel.conversation import dialogue, message_rows, record_files
 from duel.conversation.model import Session
 from duel.conversation.values import loaded, parts, text
 from duel.environment import expanded
 from duel.errors import ItemError, SourceError, require
 from duel.exports.example import Dropped, Example, ExportError, Loaded, SpilledMessages
-from duel.records import Answer, Bucket, Commit, Kept, Message, Score, Side
+from duel.records import Answer, Audit, Bucket, Commit, Kept, Message, Score, Side
 from duel.settings import Settings
 from duel.spill import Spill
 from duel.workspace import BUCKETS, Workspace
@@ -40,8 +41,7 @@ def buckets_of(text: str, *, defeat_pairs: bool = False) -> list[Bucket]:
 
 def turns(workspace: Workspace, settings: Settings, buckets: Sequence[Bucket]) -> list[Loaded]:
     """The turns of each bucket. Raises ExportError where a bucket that was asked for is empty."""
-    spill = Spill(workspace.private)
-    folders = workspace.answer_folders()
+    spill, folders = Spill(workspace.private), workspace.answer_folders()
     everything = []
     for bucket in buckets:
         here = Loaded(len(paths := workspace.kept_paths(bucket)), origin=bucket)
@@ -51,6 +51,7 @@ def turns(workspace: Workspace, settings: Settings, buckets: Sequence[Bucket]) -
             try:
                 kept = workspace.read(path, Kept)
                 instance_id = kept.instance_id
+                require(instance_id not in settings.generate.exclude_ids, "excluded", "by `[generate] exclude_ids`")
                 answer = workspace.find_answer(path.stem, folders)
                 with suppress(ItemError):  # the audit of the answer's candidates may be newer than the bucket
                     found = workspace.read(answer, Answer) if answer else kept
@@ -84,13 +85,18 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
     accepted = str(getattr(kept, winner))
     if problem := turn.format_problem(accepted):
         raise ItemError(f"malformed-{problem}", f"the accepted turn ({winner}) is not one well-formed turn")
-    # Candidates that were not chosen are further losers, but for those that may be as good: rewrites, doing the same.
-    unproven = {one.id for one in kept.candidates if one.selection and one.selection.outcome == "same"}
-    unproven |= {one.id for one in kept.rewrites()}
+    # Candidates that were not chosen are further losers, but for those that may be as good: rewrites, a king that was
+    # in no choice (the noise floor's), and what does the same, was compared with none, or drew.
+    kings = {one.id for one in kept.of_side("king") if one.made and not one.selection}
+    unproven = kings | {one.id for one in kept.rewrites()}
+    why = {one.id: one.selection for one in kept.candidates if one.selection}
+    unproven |= {name for name, how in why.items() if how.outcome in ("same", "not-compared") or how.score == 50}
     others = [one for one in kept.candidates if not one.chosen and one.text.strip() and one.id not in unproven]
     others = [one for one in others if placement.obstacle(kept.audit_of(one), settings) is None]
     commit = workspace.commit(kept.instance_id) or Commit(instance_id=kept.instance_id)
-    made = kept.made(winner)
+    made, audit = kept.made(winner), kept.audit(winner)
+    if audit is None and bucket == "defeat":  # `duel audit` looks at challengers, and this one is the loser
+        audit = Audit(attempts=untrusted.attempts(accepted), protocol=protocol.check(accepted, kept.messages))
     return Example(
         id=stem,
         instance_id=kept.instance_id,
@@ -109,7 +115,7 @@ def _example(workspace: Workspace, settings: Settings, bucket: Bucket, stem: str
         agent="mini-swe-agent-1",
         dataset=kept.source.dataset,
         revision=kept.source.revision,
-        audit=kept.audit(winner),
+        audit=audit,
     )
 
 
@@ -142,8 +148,7 @@ def trajectories(source: str, here: Path) -> list[Loaded]:
 def with_outcomes(examples: list[Example], file: Path) -> list[Example]:
     """The trajectories with what tests said of their runs, by instance id or instance id#row. Raises SourceError.
 
-    Values of the JSON object are true and false, or, as `duel verify` writes them, objects whose `resolved` is true,
-    false or null.
+    Values of the JSON object are true and false, or, as `duel verify` writes, objects whose `resolved` may be null too.
     """
     try:
         table = json.loads(file.read_bytes())
@@ -176,9 +181,8 @@ def with_system(examples: list[Example], file: Path) -> list[Example]:
         raise SourceError("cannot read the system prompt", where=file, value="it is empty")
 
     def changed(example: Example) -> Example:
-        messages, native = (
-            (system, *old[int(old[0].role == "system") :]) if old else () for old in (example.messages, example.native)
-        )
+        both = example.messages, example.native
+        messages, native = ((system, *old[int(old[0].role == "system") :]) if old else () for old in both)
         shift = len(messages) - len(example.messages)
         refused = tuple((place + shift, said) for place, said in example.refused)
         return replace(example, messages=messages, native=native, refused=refused)
@@ -187,8 +191,7 @@ def with_system(examples: list[Example], file: Path) -> list[Example]:
 
 
 def _file(path: Path, name: str) -> Loaded:
-    examples: list[Example] = []
-    dropped: list[Dropped] = []
+    examples, dropped = list[Example](), list[Dropped]()
     if not path.is_file():
         raise SourceError("not a file", where=path, value="a link to nowhere, or a device")
     try:

@@ -43,11 +43,11 @@ def clean(settings: Settings, benchmarks: Benchmarks) -> Step:
 
     def verdict(example: Example) -> tuple[str, str] | None:
         if (kept_out := placement.obstacle(example.audit, settings)) is not None:
-            return kept_out.slug, kept_out.reason
+            who = "opponent" if example.bucket == "defeat" else "challenger"
+            return kept_out.slug, kept_out.reason.replace("challenger", who, 1)
         if why := benchmarks.reason(example.instance_id, example.repo, example.base_commit, example.task()):
             return "contaminated", why
-        license_refused = refused(example.license, settings)
-        return ("license", license_refused) if license_refused else None
+        return ("license", why) if (why := refused(example.license, settings)) else None
 
     return kept_where(verdict)
 

@@ -126,8 +126,7 @@ def length_difference(columns: Columns) -> Floats:
     """(T,): (challenger - opponent) / the longer of the two, in characters; 0 where lengths are unknown."""
     opponent, challenger = columns.lengths[:, :2].T.astype(float)
     longer = np.maximum(np.maximum(opponent, challenger), 1)
-    known = (opponent >= 0) & (challenger >= 0)
-    return np.asarray(np.where(known, (challenger - opponent) / longer, 0.0))
+    return np.asarray(np.where((opponent >= 0) & (challenger >= 0), (challenger - opponent) / longer, 0.0))
 
 
 def length_controlled(deltas: Floats, difference: Floats) -> tuple[Floats, float]:

@@ -101,8 +101,9 @@ class Reader:
         if answer_path is None:
             raise NotOfThisVerdict("no-answer", "the score has no answer in answer_*/", where=score.instance_id)
         answer = self.workspace.read(answer_path, Answer)
-        if reason := differs(path.stem, score, answer, self.verdict, self.settings.judge.observed):
-            detail = "the score is not of this verdict; validate.py asks anew"
+        excluded = "excluded" if answer.instance_id in self.settings.generate.exclude_ids else ""
+        if reason := excluded or differs(path.stem, score, answer, self.verdict, self.settings.judge.observed):
+            detail = "by `exclude_ids`" if excluded else "the score is not of this verdict; validate.py asks anew"
             raise NotOfThisVerdict(reason, detail, where=score.instance_id)
         judged = Judged(score, answer, self._commit(answer.instance_id), answer.audit("challenger"))
         turn = judged.turn = self._turn(place, path, answer_path, judged)

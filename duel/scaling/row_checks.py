@@ -210,8 +210,7 @@ class RowChecks:
 
 def commands_in(calls: list[AgentCall]) -> Iterator[str]:
     for value in (call.arguments.get(key) for call in calls for key in _SHELL_KEYS):
-        parts = value if isinstance(value, list) else [value]
-        yield from (part for part in parts if isinstance(part, str))
+        yield from (part for part in (value if isinstance(value, list) else [value]) if isinstance(part, str))
 
 
 @cache

@@ -74,7 +74,7 @@ class ScaledRow(Record):
         return "needs" in self.made
 
     def line(self) -> bytes:
-        return orjson.dumps(self.model_dump(exclude_unset=True), option=orjson.OPT_APPEND_NEWLINE)
+        return orjson.dumps(self.model_dump(), option=orjson.OPT_APPEND_NEWLINE)
 
     def calls(self) -> list[AgentCall]:
         """Every tool call, native or as a bash block. Raises ItemError where they cannot be told apart."""

@@ -276,13 +276,15 @@ def fill(
     return pool
 
 
-def prompts(turns: Sequence[DrawnTurn], pool: Pool, looked_at: int) -> Iterator[Prompt]:
+def prompts(turns: Sequence[DrawnTurn], pool: Pool, looked_at: float) -> Iterator[Prompt]:
     """A prompt a turn; `looked_at` pooled pull requests were looked at before there were enough.
 
     Its probability is P(file) x P(pull request | pool) x P(rollout | pull request) x P(turn | rollout). P(file), files
     x rows / rows of all, is exact for equally long files; on the Hub all rows are estimated from the drawn files. A
     `per_repo` cap, refused pull requests and the second file of a straddling one are not in it.
     """
+    end = turns[-1].instance_id  # of its turns only those count that were taken until there were enough
+    looked_at -= 1 - sum(one.instance_id == end for one in turns) / sum(map(len, pool.best[end]))
     for drawn in turns:
         rollout = min(1.0, pool.settings.sample.per_instance / max(1, pool.eligible[drawn.instance_id]))
         probability = pool.file_odds[drawn.file] * looked_at / len(pool.best) * rollout * drawn.share

@@ -53,8 +53,7 @@ def sample(workspace: Workspace, settings: Settings) -> Sample:
         if not stage.is_left_out(stem, prompt.instance_id, commit):
             history = candidates.fitted_history(prompt.messages, settings, commit)
             turns.append(PlannedTurn(stem, TYPICAL(instance_id=prompt.instance_id, messages=history), commit))
-    whole = len(files) == len(every) or not looked_at
-    return turns, 1.0 if whole else workspace.count_prompts() / looked_at
+    return turns, 1.0 if len(files) == len(every) or not looked_at else workspace.count_prompts() / looked_at
 
 
 def typical(settings: Settings) -> Sample:

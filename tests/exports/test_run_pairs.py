@@ -76,6 +76,13 @@ def test_resolved_runs_are_paired_with_the_nearest_failed_ones(
         assert reason in done.err
 
 
+def test_pairs_of_runs_beside_other_formats_are_refused_with_the_way_out(
+    export: Callable[..., Any], runs: Path
+) -> None:
+    flags = ("--from", runs, "--outcomes", runs.parent / "outcomes.json", "--format", "sft,dpo")
+    assert "with --outcomes where dpo, reward or kto are asked for alone" in export(*flags, code=2).err
+
+
 def test_the_pairs_of_one_pull_request_can_be_bounded(
     export: Callable[..., Any], workspace: Workspace, runs: Path
 ) -> None:

@@ -210,6 +210,16 @@ def test_a_score_whose_replies_have_changed_is_not_shown_as_theirs(small: Path) 
     assert (found[changed], found[gone], found[other]) == ("other-candidates", "no-answer", "mode-1")
 
 
+def test_turns_of_an_excluded_pull_request_leave_their_buckets(small: Path) -> None:
+    write(small)
+    instance = next(iter(kept(small, "final").values())).instance_id
+    (small / "chain.toml").write_text(f'[generate]\nexclude_ids = ["{instance}"]\n')
+    write(small)
+    left = [turn.instance_id for bucket in BUCKETS for turn in kept(small, bucket).values()]
+    assert left and instance not in left
+    assert "excluded" in dropped(small).values()
+
+
 def test_a_damaged_answer_is_named_and_the_others_are_reported(small: Path, script: Script) -> None:
     answer = Workspace(small).find_answer(stems(small)[0])
     assert answer is not None

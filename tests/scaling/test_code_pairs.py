@@ -132,6 +132,13 @@ def test_every_kind_of_pair_in_six_languages(script: Script, tmp_path: Path) -> 
     assert "1 left out: a method that every class has" in done.err
 
 
+def test_a_row_has_every_key_also_where_it_has_nothing_to_say(script: Script, tmp_path: Path) -> None:
+    rows, _ = pairs(script, tmp_path / "w", repository(tmp_path / "shop", FILES))
+    keys = ["id", "messages", "tools", "source", "parent", "group", "made"]
+    assert all(list(row) == keys and (row["tools"], row["parent"]) == ([], "") for row in rows)
+    assert list(rows[0]["source"]) == ["kind", "name", "revision", "file", "row", "license"]
+
+
 def test_the_answer_is_the_code_without_its_comment(script: Script, tmp_path: Path) -> None:
     rows, _ = pairs(script, tmp_path / "w", repository(tmp_path / "shop", FILES))
     row = next(

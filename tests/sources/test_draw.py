@@ -119,8 +119,12 @@ def test_a_join_is_checked_by_commit_and_issue(task: str, commit: str, statement
     assert mismatch(task, commit, statement) == reason
 
 
-def test_the_recorded_probability_is_the_one_that_turns_are_drawn_with(tmp_path: Path) -> None:
-    """Weighting each drawn turn by 1 / probability counts the eligible turns of all files (Horvitz and Thompson)."""
+@pytest.mark.parametrize("per_instance", [1, 3])
+def test_the_recorded_probability_is_the_one_that_turns_are_drawn_with(tmp_path: Path, per_instance: int) -> None:
+    """Weighting each drawn turn by 1 / probability counts the eligible turns of all files (Horvitz and Thompson).
+
+    With three rollouts of a pull request only two of the second's are taken until there are five turns.
+    """
     paths = dataset(tmp_path, files=5, pulls_per_file=4, rollouts=3)
     for path in paths.values():  # no pull request straddles: the second file of one is not in the probability
         rows = [row for row in pq.read_table(path).to_pylist() if "rollout 9" not in str(row["messages"])]
@@ -130,7 +134,7 @@ def test_the_recorded_probability_is_the_one_that_turns_are_drawn_with(tmp_path:
     eligible = sum(len(rollout.turns()) for path in paths.values() for rollout in read(path, "", sample))
     estimates = []
     for seed in range(60):  # 2.7 % either way; a factor that is missing moves the sum by a fifth and more
-        settings = Settings(sample=SampleSection(seed=seed, files=2, n=5, max_turn=4))
+        settings = Settings(sample=SampleSection(seed=seed, files=2, n=5, max_turn=4, per_instance=per_instance))
         pool = fill(settings, table, silent)
         choice = choose(pool, settings.model_copy(update={"duel": DuelSection(mode=1)}), None, Benchmarks())
         drawn = prompts(choice.turns, pool, len(choice.looked_at))
