@@ -117,8 +117,7 @@ class HubTable:
     def missing(self, name: str) -> bool:
         from huggingface_hub import try_to_load_from_cache as find
 
-        kept = find(self.name, name, revision=self.revision, repo_type="dataset")
-        return not isinstance(kept, str)
+        return not isinstance(find(self.name, name, revision=self.revision, repo_type="dataset"), str)
 
 
 class ParquetTable(Protocol):

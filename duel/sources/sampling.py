@@ -255,8 +255,7 @@ def fill(
 
     @cache
     def rows(name: str) -> int:
-        path = coming[name].result() if name in coming else table.fetch(name)
-        return rollouts.check(path, name).rows
+        return rollouts.check(coming[name].result() if name in coming else table.fetch(name), name).rows
 
     drawn: list[str] = []
     try:
