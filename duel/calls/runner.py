@@ -193,6 +193,7 @@ class _Run:
                     raise
                 finally:
                     await client.drain()
+                    await asyncio.gather(*self._tasks, return_exceptions=True)  # whose replies came save them
         if isinstance(client.error, BudgetSpent):
             summary.budget_spent = True
         elif client.error is not None:
