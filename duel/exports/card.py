@@ -148,5 +148,4 @@ def _figure(value: object) -> str:
 
 def escaped(value: object) -> str:
     """Outside text on one line, without markup."""
-    line = "".join(c if c.isprintable() else " " for c in str(value))[:200]
-    return _MARKUP.sub(r"\\\1", line)
+    return _MARKUP.sub(r"\\\1", "".join(c if c.isprintable() else " " for c in str(value))[:200])
