@@ -12,6 +12,9 @@ from typing import Any, NoReturn
 
 from duel import errors
 
+# SIGHUP is what a closed terminal sends; Windows has none.
+ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
 
 def as_installed(text: str) -> str:
     """`text` with `duel king` for `king.py`: an installation has no scripts."""
@@ -24,13 +27,15 @@ def run(main: Callable[[], int | None], *, installed: bool = False) -> NoReturn:
     `installed`: hints name commands (`duel king`), not scripts. SIGTERM and SIGHUP end it as Ctrl-C does.
     """
     _mend_streams()
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)
-        if number and signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores the one of a closed terminal
-            signal.signal(number, signal.default_int_handler)
-    code = code_of(main, installed=installed)
-    with contextlib.suppress(OSError):
+    ending = [one for one in ENDING_SIGNALS if signal.getsignal(one) != signal.SIG_IGN]  # `nohup` ignores SIGHUP
+    for number in ending:
+        signal.signal(number, signal.default_int_handler)
+    code = errors.EXIT_INTERRUPTED
+    with contextlib.suppress(KeyboardInterrupt, OSError):  # once more, while the first is told of
+        code = code_of(main, installed=installed)
         sys.stdout.flush()
+    for number in ending:  # any of them now ends Python's own clearing up, without a word
+        signal.signal(number, signal.SIG_DFL)
     sys.exit(code)
 
 

@@ -171,8 +171,7 @@ def canonical_repo(repo: str) -> str:
     plain = _HOST.sub("", repo.strip().lower()).removesuffix(".git").strip("/")
     if made := _MADE.search(plain.rpartition("/")[2]):
         plain = f"{made['owner']}/{made['name']}"
-    renamed = {old: new for old, new, *_ in wordlists.rows("duel.audit", "renamed_projects.txt")}
-    return renamed.get(plain, plain)
+    return {old: new for old, new, *_ in wordlists.rows("duel.audit", "renamed_projects.txt")}.get(plain, plain)
 
 
 def canonical_id(instance_id: str) -> str:

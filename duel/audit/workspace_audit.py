@@ -110,8 +110,7 @@ class Examiner:
     @classmethod
     def of(cls, workspace: Workspace, settings: Settings, side: Side, benchmarks: Benchmarks) -> Self:
         rarity = Rarity.of_workspace(workspace)
-        base = ground(settings, benchmarks) + rarity.digest()
-        return cls(workspace, settings, side, rarity, benchmarks, base)
+        return cls(workspace, settings, side, rarity, benchmarks, ground(settings, benchmarks) + rarity.digest())
 
     def audit(self, answer: Answer) -> Audit:
         """All that can be said of one turn by itself; an audit of the very same texts and settings is taken."""

@@ -255,8 +255,7 @@ class Lane:
     def _hold_s(self, retry_after_s: float | None) -> float:
         first_s = self.endpoint.retry_initial_backoff_s
         growing = min(first_s * 2.0 ** min(self._holds - 1, 20), LONGEST_PROBE_S) if self._holds else 0.0
-        asked = first_s if retry_after_s is None else retry_after_s
-        return min(max(asked, growing), self.endpoint.max_429_wait_s)
+        return min(max(first_s if retry_after_s is None else retry_after_s, growing), self.endpoint.max_429_wait_s)
 
     def revive(self) -> None:
         self.gone, self._held_until = False, 0.0

@@ -17,6 +17,7 @@ from duel.calls.request import Reply, Request
 from duel.calls.route import Route
 from duel.calls.run_summary import ModelPlan, Plan, Progress, Summary
 from duel.calls.wire import encode
+from duel.command import ENDING_SIGNALS
 from duel.errors import BudgetSpent, ItemError
 from duel.history import BYTES_PER_TOKEN
 from duel.settings import Settings
@@ -30,8 +31,6 @@ KEPT_FAILURES = 1000  # named in the last word, or kept at all: memory stays fla
 COLLECTING = (20_000, 20, 20)
 # How long the run looks away while nothing can be taken up: a model may go out meanwhile.
 LOOK_AGAIN_S = 0.5
-# SIGHUP is what a closed terminal sends; Windows has none.
-ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 # Whoever sends SIGTERM sends SIGKILL ten seconds later.
 DRAIN_S = 8.0
 # Turns of the event loop from the start of a job to its first request in a lane, where it counts as waiting.
@@ -194,6 +193,7 @@ class _Run:
                     raise
                 finally:
                     await client.drain()
+                    await asyncio.gather(*self._tasks, return_exceptions=True)  # whose replies came save them
         if isinstance(client.error, BudgetSpent):
             summary.budget_spent = True
         elif client.error is not None:

@@ -131,8 +131,7 @@ class Bubblewrap:
         self._checkouts[start] = laying  # the last in use goes last
         for one in list(self._checkouts)[:-KEPT_CHECKOUTS]:
             del self._checkouts[one]
-        base = await asyncio.shield(laying)
-        return await in_thread(self._open, start, base)
+        return await in_thread(self._open, start, await asyncio.shield(laying))
 
     async def close(self) -> None:
         await asyncio.gather(*self._checkouts.values(), return_exceptions=True)

@@ -4,6 +4,7 @@ reads   chain.toml, .env; asks the endpoint for its models and the Hub for its s
 writes  nothing; exits with 2 where something is missing that a run needs
 """
 
+import os
 import platform
 import shutil
 import sys
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 from duel import __version__, calls
 from duel.bookkeeping import Result
 from duel.calls import transport, wire
-from duel.calls.failures import Failure, down_error
+from duel.calls.failures import Failure, Meaning, down_error
 from duel.environment import environment, hub_is_off, hub_token
 from duel.errors import EXIT_FINISHED, EXIT_USER, DuelError
 from duel.execution.backends import open_executor
@@ -43,8 +44,7 @@ class DoctorFinding(NamedTuple):
 
 def run(workspace: Workspace, settings: Settings, *, offline: bool = False) -> Result:
     found = list(findings(workspace, settings, offline))
-    healthy = all(finding.works or not finding.needed for finding in found)
-    return Result("doctor", EXIT_FINISHED if healthy else EXIT_USER, found)
+    return Result("doctor", EXIT_FINISHED if all(one.works or not one.needed for one in found) else EXIT_USER, found)
 
 
 def findings(workspace: Workspace, settings: Settings, offline: bool) -> Iterator[DoctorFinding]:
@@ -55,7 +55,7 @@ def findings(workspace: Workspace, settings: Settings, offline: bool) -> Iterato
     else:
         try:
             for model, found in check(workspace, settings, ask_models=True).items():
-                yield DoctorFinding(f"model {model}", True, found)
+                yield DoctorFinding(f"model {model}", not found.startswith("no answer"), found)
         except DuelError as error:
             told = str(error).replace("\n\n", "; ").removesuffix(f"; {ASK_DOCTOR}")
             yield DoctorFinding("endpoint", False, told)
@@ -75,8 +75,9 @@ def findings(workspace: Workspace, settings: Settings, offline: bool) -> Iterato
     except webbrowser.Error:
         yield DoctorFinding("browser", False, "none: open the page by hand", needed=False)
     place = next(folder for folder in (workspace.root, *workspace.root.parents) if folder.exists())
-    free = shutil.disk_usage(place).free
-    yield DoctorFinding("disk", free >= ENOUGH_DISK, f"{free / 1e9:,.1f} GB free at {place}")
+    free, open_to_us = shutil.disk_usage(place).free, os.access(place, os.W_OK)
+    told = f"{free / 1e9:,.1f} GB free at {place}{'' if open_to_us else ', where nothing can be written'}"
+    yield DoctorFinding("disk", free >= ENOUGH_DISK and open_to_us, told)
 
 
 def hub(workspace: Workspace) -> DoctorFinding:
@@ -94,7 +95,7 @@ def hub(workspace: Workspace) -> DoctorFinding:
 
 @synchronous
 async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = False) -> dict[str, str]:
-    """What was found of each model: "listed", "not listed" or "answers"; before anything is downloaded or paid.
+    """What was found of each model: "listed", "not listed", "answers" or why not; before anything is paid.
 
     The endpoint is asked once for the models it lists. One that it does not list is asked for one token, because some
     answer under further names; with `ask_models` each model is.
@@ -121,11 +122,12 @@ async def check(workspace: Workspace, settings: Settings, *, ask_models: bool = 
                     error.hint += f"; {ASK_DOCTOR}"
                     raise error
                 found[model] = "answers"
+                if isinstance(outcome, Failure) and outcome.kind != "empty" and outcome.meaning is not Meaning.ITEM:
+                    found[model] = f"no answer now: {outcome.told}"
     return found
 
 
 def show(found: list[DoctorFinding], _: Namespace) -> None:
     width = max(len(finding.name) for finding in found)
-    for finding in found:
-        state = "ok" if finding.works else "no" if finding.needed else "--"
-        print(f"{state}  {finding.name:{width}}  {finding.detail}")
+    for one in found:
+        print(f"{'ok' if one.works else 'no' if one.needed else '--'}  {one.name:{width}}  {one.detail}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import gc
 import os
@@ -196,6 +197,31 @@ def test_ctrl_c_keeps_the_replies_in_flight_and_the_rerun_goes_on(house: House) 
         rest = house.drive([Question("first", "the first", house.workspace), *house.questions(300)], stand_in.base_url)
         assert stand_in.stats()["requests_after_ok"] == 0
     assert rest.calls == 301 - delivered and rest.done == 301
+
+
+def test_who_is_canceled_waits_for_jobs_to_save_their_replies(house: House) -> None:
+    """As Ctrl-C in a notebook cancels: a job that is left behind saves nothing, and asyncio complains of it."""
+    running: list[asyncio.Task[object]] = []
+
+    class Saving(Question):
+        async def work(self, ask: Ask) -> None:
+            reply = await ask(self.request())
+            running[0].cancel()
+            for _ in range(20):  # a file is written meanwhile
+                await asyncio.sleep(0)
+            self.replies.append(reply)
+
+    async def cell(url: str) -> int:
+        told = {"workspace": house.workspace, "settings": house.settings, "route": house.route(url)}
+        running.append(asyncio.ensure_future(runner.drive([job], stage="king", **told)))
+        with pytest.raises(asyncio.CancelledError):
+            await running[0]
+        return len(asyncio.all_tasks()) - 1
+
+    job = Saving("first", "the first", house.workspace)
+    with endpoint() as stand_in:
+        left = asyncio.run(cell(stand_in.base_url))
+    assert (left, len(job.replies)) == (0, 1)
 
 
 def test_a_rejected_reply_is_kept_with_its_reason(house: House) -> None:

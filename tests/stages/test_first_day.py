@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ from duel import cli, settings
 from duel.errors import SettingsError
 from duel.offline import SAMPLE
 from duel.workspace import Workspace
+from tests.calls.faulty import Faulty, Said, completion, refusal
 from tests.conftest import Finished
 from tests.offline.watched import endpoint
 from tests.stages.conftest import SETTINGS
@@ -104,6 +107,36 @@ def test_the_doctor_says_what_works_and_what_is_missing(script: Script, tmp_path
     closed = {"CHUTES_BASE_URL": "http://127.0.0.1:9/v1", "CHUTES_API_KEY": "k"}
     told = script("doctor", "--workspace", tmp_path, code=2, **closed).out
     assert "is answered" in told and "is the network there?" in told and "duel doctor" not in told
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (refusal(500, "we are down"), "no  model some/judge-a   no answer now: http-500: we are down"),
+        (refusal(429, "too many"), "no answer now: http-429: too many"),
+        (Said(b"<html>log in</html>"), "no answer now: malformed"),
+        (Said(json.dumps({"choices": []}).encode()), "no answer now: malformed"),
+        (refusal(400, "max_tokens is not known"), "ok  model some/judge-a   answers"),
+        (Said(json.dumps(completion("", "length")).encode()), "ok  model some/judge-a   answers"),
+    ],
+    ids=["down", "busy", "a page", "no choice", "another parameter", "one token of thought"],
+)
+def test_the_doctor_says_so_where_a_model_answers_nothing(
+    script: Script, tmp_path: Path, said: Said, found: str
+) -> None:
+    (tmp_path / "chain.toml").write_text(SETTINGS)
+    with Faulty(lambda _: said) as server:
+        env = {"CHUTES_BASE_URL": server.base_url, "CHUTES_API_KEY": "k"}
+        done = script("doctor", "--workspace", tmp_path, code=2 if "no answer" in found else 0, **env)
+    assert found in done.out
+
+
+def test_the_doctor_says_where_nothing_can_be_written(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda place, mode: False)
+    told = script("doctor", "--offline", "--workspace", tmp_path, code=2).out
+    assert "no  disk" in told and "where nothing can be written" in told
 
 
 def test_the_doctor_asks_for_no_key_where_the_stand_in_answers(script: Script, tmp_path: Path) -> None:

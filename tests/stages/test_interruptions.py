@@ -122,6 +122,40 @@ def test_leftovers_of_a_kill_are_no_answers(script: Script, fill: Fill, stand_in
     assert [path.name for path in sorted(folder.iterdir())] == ["prompts_2_1_1.json", "prompts_2_1_2.json"]
 
 
+AFTERWARDS = """
+import atexit, os, signal, sys
+from duel import command
+
+class Pressed:
+    def __getattr__(self, name):
+        return getattr(sys.__stderr__, name)
+    def write(self, text):
+        press()
+        return sys.__stderr__.write(text)
+
+def press():
+    os.kill(os.getpid(), signal.{which})
+
+def main():
+    {how}
+    raise KeyboardInterrupt
+
+command.run(main)
+"""
+
+
+@pytest.mark.parametrize("which", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("how", ["atexit.register(press)", "sys.stderr = Pressed()"])
+def test_a_further_ctrl_c_while_the_command_ends_is_no_traceback(which: str, how: str) -> None:
+    """While the first is told of, and while Python ends its threads: impatient people press it several times."""
+    script = AFTERWARDS.format(which=which, how=how)
+    over = subprocess.run(
+        [sys.executable, "-c", script], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in over.stderr, over.stderr
+    assert over.returncode in (130, -getattr(signal, which))
+
+
 class CtrlC(MetaPathFinder):
     """Presses Ctrl-C when a module is looked for."""
 

@@ -140,8 +140,7 @@ def sequences(row: Mapping[str, Any]) -> list[list[Any] | str]:
         return [str(row["text"])]
     if "chosen" in row:  # LLaMA-Factory's pairs hold one message where TRL's hold a list
         before = row["prompt"] if "prompt" in row else row["messages"]
-        ends = (row["chosen"], row["rejected"])
-        return [[*before, *(end if isinstance(end, list) else [end])] for end in ends]
+        return [[*before, *(end if isinstance(end, list) else [end])] for end in (row["chosen"], row["rejected"])]
     if "completion" in row:
         return [[*row["prompt"], *row["completion"]]]
     return [row["messages"] if "messages" in row else json.dumps(row, ensure_ascii=False)]
