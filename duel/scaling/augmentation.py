@@ -170,8 +170,7 @@ async def _child(executor: Executor, number: int, parent: Parent, draw: random.R
         _, of_parents_calls = await episodes.again(executor, parent.start, calls_made(parent.beats))
         require(diff == of_parents_calls, "another-diff", name)
     failed = sum(one.failed for one in seen)
-    fails_more = failed > of_parent.get("failed_calls", 0)
-    require(fails_more or name != "failure inserted", "path-exists", name)
+    require(failed > of_parent.get("failed_calls", 0) or name != "failure inserted", "path-exists", name)
     row = _copy(parent, number)
     messages = episodes.messages(beats, seen, parent.tools)
     group = [*row.group, *([f"row {other.id}"] if other else [])]

@@ -73,8 +73,7 @@ def following(session: Session, place: LocalRepository) -> OwnCommit | None:
     edited = sorted({path.relative_to(top).as_posix() for path in places if path.is_relative_to(top)})
     if not edited or start is None:
         return None
-    last = (session.ended or start) + WINDOW_DAYS * 86400
-    ages = (f"--max-age={int(start)}", f"--min-age={int(last)}")
+    ages = (f"--max-age={int(start)}", f"--min-age={int((session.ended or start) + WINDOW_DAYS * 86400)}")
     branch = session.git_branch if session.git_branch != "HEAD" else ""
     tips = ["HEAD", *filter(None, [branch and _commit(place.top, f"refs/heads/{branch}^0")])]
     listed = _git(place.top, "rev-list", "--no-merges", "--reverse", *ages, *tips, "--", *edited)
