@@ -278,5 +278,5 @@ def say_verdict(verdict: Verdict, path: Path) -> None:
         moved = f"moved by {points(judge.margin)}, {judge.moved} of {judge.turns} turns"
         say(f"  canary, {printable(judge.judge)}: {moved}")
     if verdict.missing_votes:
-        say(f"  {verdict.missing_votes:,} votes are missing; run the same command again to ask for them")
+        say(f"  votes that are missing: {verdict.missing_votes:,}; run the same command again to ask for them")
     say(f"  all of it: {path}")

@@ -114,7 +114,7 @@ def test_ctrl_c_leaves_batches_running_and_says_so(work: Work, script: Script, p
     stage.send_signal(signal.SIGINT)
     said = stage.communicate(timeout=60)[1]
     assert stage.returncode == 130
-    assert "1 batches go on at the provider: run the same command again" in said
+    assert "batches that go on at the provider: 1; run the same command again" in said
     assert "Traceback" not in said
     listed = script("batches", "--workspace", workspace.root, code=0).out
     assert "3 requests" in listed and "king" in listed and "at most $" in listed

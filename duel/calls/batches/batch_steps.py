@@ -77,7 +77,7 @@ class Passage:
                     wait = min(wait * SLOWER, SLOWEST * poll_s)
         except asyncio.CancelledError:
             told = "run the same command again to take in what they bring"
-            say(f"{len(running):,} batches go on at the provider: {told}")
+            say(f"batches that go on at the provider: {len(running):,}; {told}")
             raise
 
     async def _look(self, batch: Batch) -> list[Batch]:
