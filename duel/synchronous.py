@@ -5,7 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
@@ -19,9 +19,10 @@ def synchronous(function: Callable[Parameters, Coroutine[Any, Any, Value]]) -> C
 
     @wraps(function)
     def call(*arguments: Parameters.args, **named: Parameters.kwargs) -> Value:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        running: list[asyncio.AbstractEventLoop] = []
+        with suppress(RuntimeError):
+            running.append(asyncio.get_running_loop())
+        if not running:
             found: list[Value] = []
 
             async def work() -> None:  # asyncio.run takes the repr of what its task gives, and a summary's is long

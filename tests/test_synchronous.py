@@ -67,6 +67,16 @@ def test_ctrl_c_in_the_last_stretch_is_not_lost() -> None:
         work()
 
 
+def test_an_error_is_told_without_another_one_before_it() -> None:
+    @synchronous
+    async def work() -> None:
+        raise ValueError("no such thing")
+
+    with pytest.raises(ValueError, match="no such thing") as told:
+        work()
+    assert told.value.__context__ is None
+
+
 def test_a_callers_own_handler_stays_his() -> None:
     caught: list[int] = []
 

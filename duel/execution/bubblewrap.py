@@ -317,8 +317,9 @@ def new_scratch() -> Path:
     parent = memory if fits and shutil.disk_usage(memory).free > 1 << 30 else Path(tempfile.gettempdir())
     for old in parent.glob("duel-execution-*"):
         match = re.fullmatch(r"duel-execution-(\d+)-\w+", old.name)
-        if match and not Path(f"/proc/{match[1]}").exists() and old.lstat().st_uid == os.geteuid():
-            changes.remove(old)
+        with contextlib.suppress(FileNotFoundError):  # another run sweeps as well
+            if match and not Path(f"/proc/{match[1]}").exists() and old.lstat().st_uid == os.geteuid():
+                changes.remove(old)
     scratch = Path(tempfile.mkdtemp(prefix=f"duel-execution-{os.getpid()}-", dir=parent))
     if os.geteuid() == 0:
         scratch.chmod(0o711)  # nobody must find its way to the rooms

@@ -146,8 +146,7 @@ class Tally:
         commonest = max(turns, key=lambda name: turns[name], default=FIRST)
         with Ledger(workspace.ledger) as ledger:
             for stage, item, calls, dollars, unpriced, minutes in ledger.query(_SPENT):
-                later = BY_STAGE.get(stage.partition("-")[0])
-                one = found[later or self.sources.get(item) or commonest]
+                one = found[BY_STAGE.get(stage.partition("-")[0]) or self.sources.get(item) or commonest]
                 one.turns += stage in BY_STAGE
                 one.calls, one.minutes = one.calls + calls, one.minutes + minutes
                 one.dollars = None if unpriced or one.dollars is None else one.dollars + dollars

@@ -217,10 +217,17 @@ def test_a_state_leaves_nothing_even_when_its_process_is_killed(mirrors: Path, s
     while _running("7431.5") and time.monotonic() < deadline:
         pass
     assert not _running("7431.5"), "the command outlived the process that started it"
-    assert scratch.exists()
-    mine = bubblewrap.new_scratch()  # the next run sweeps what the dead one left
+    mine = bubblewrap.new_scratch()  # the next run sweeps what the dead one left, unless another one has
     assert not scratch.exists()
     mine.rmdir()
+
+
+def test_two_runs_may_sweep_what_a_dead_one_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The other was quicker: a folder that was listed is gone when it is looked at."""
+    listed = Path.glob
+    gone = tmp_path / "duel-execution-999999999-gone"
+    monkeypatch.setattr(Path, "glob", lambda folder, pattern: [*listed(folder, pattern), gone])
+    bubblewrap.new_scratch().rmdir()
 
 
 def _running(word: str) -> bool:
